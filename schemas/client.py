@@ -10,7 +10,7 @@ import aio_pika
 
 from schemas import names
 from schemas.client import Event, encode, read_event
-from schemas.request import Request, Task  # Request(project_id=..., task=Task(name=..., vpc_id=..., ...))
+from schemas.request import Request, Task  # Request(request_id=..., project_id=..., task=Task(name=..., ...))
 
 
 async def create(amqp_url: str, request: Request, patience: float = 3600) -> Event:
@@ -27,7 +27,9 @@ async def create(amqp_url: str, request: Request, patience: float = 3600) -> Eve
         )
         async with answers.iterator(no_ack=True) as events:
             await exchange.publish(message, names.REQUEST_KEY)
-            return read_event((await anext(events)).body)
+            async for event in events:
+                return read_event(event.body)
+    raise ConnectionError("the connection was lost before the answer came: send the request again")
 ```
 
 A sender that lost the connection before the event came calls it again with the same request: nothing is created

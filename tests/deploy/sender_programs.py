@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -42,18 +43,29 @@ class Program:
         return self.prepare(folder)
 
 
-def run(command: list[str], folder: Path, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end."""
-    return subprocess.run(
+def start(command: list[str], folder: Path, variables: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a program."""
+    return subprocess.Popen(
         command,
         cwd=folder,
         env={**os.environ, **variables},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=SECONDS,
-        check=False,
+        start_new_session=True,
     )
+
+
+def end(process: subprocess.Popen[str], seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
+    """Wait for the end of a program. Raises TimeoutExpired, and kills it then with what it started."""
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def _need(package: str, *things: str | Path) -> None:

@@ -125,7 +125,7 @@ def test_broker_and_worker_agree_on_the_user() -> None:
     secrets = FILE.parent / "compose" / "secrets"
     lines = (secrets / "rabbitmq_user.conf").read_text().splitlines()
     user = dict(line.split(" = ") for line in lines)
-    told = f"amqp://{user['default_user']}:{user['default_pass']}@rabbitmq:5672/"
+    told = f"amqp://{user['default_user']}:{user['default_pass']}@rabbitmq:5672"
     assert (secrets / "worker_amqp_url").read_text().strip() == told
 
 

@@ -4,12 +4,14 @@ import asyncio
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.deploy.sender_programs import READER, ROOT, SENDERS, Program, run
+from tests.deploy.sender_programs import READER, ROOT, SENDERS, Program, end, start
 from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import RunningSystem, request, until
 from worker.rabbit.tools import definitions
@@ -17,13 +19,13 @@ from worker.rabbit.tools import definitions
 pytestmark = [pytest.mark.senders, pytest.mark.timeout(300)]
 PASSWORD = "the-secret-of-this-test"
 DEPLOY = ROOT / "deploy" / "rabbitmq"
-EMPTY = "without-queue"
+EMPTY, MISSING, IDLE = "without-queue", "without-exchange", "without-worker"
 MANAGEMENT = "rabbitmq_management"
 
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMqServer]:
-    """A node with the users and rights of `deploy/rabbitmq/`, and a vhost whose exchange has no queue."""
+    """A node with the users and rights of `deploy/rabbitmq/`, and vhosts that lack a queue, an exchange, a worker."""
     folder = tmp_path_factory.mktemp("broker")  # a node in a chroot sees temporary folders only
     for name in ("definitions.json", "permissions.json"):
         shutil.copy(DEPLOY / name, folder)
@@ -33,12 +35,25 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMqServer]
             node.run_ctl("add_user", user, PASSWORD)
         node.run_ctl("import_definitions", str(folder / "permissions.json"))
         node.run_ctl("set_user_tags", definitions.SENDER, "management")
-        exchange = {"name": "dcs.migration", "vhost": EMPTY, "type": "direct", "durable": True}
-        rights = {"user": definitions.SENDER, "vhost": EMPTY, "configure": "^$", "write": "^dcs", "read": "^$"}
-        empty = {"vhosts": [{"name": EMPTY}], "exchanges": [exchange], "permissions": [rights]}
-        (folder / "empty.json").write_text(json.dumps(empty))
-        node.run_ctl("import_definitions", str(folder / "empty.json"))
+        (folder / "vhosts.json").write_text(json.dumps(lacking()))
+        node.run_ctl("import_definitions", str(folder / "vhosts.json"))
         yield node
+
+
+def lacking() -> dict[str, Any]:
+    """Definitions of the vhosts EMPTY, MISSING and IDLE."""
+    names = (EMPTY, MISSING, IDLE)
+    rights = {"user": definitions.SENDER, "configure": "^$", "write": "^dcs", "read": "^$"}
+    exchange = {"name": "dcs.migration", "type": "direct", "durable": True}
+    queue = {"name": "requests", "durable": True, "auto_delete": False, "arguments": {}}
+    binding = {"source": "dcs.migration", "destination": "requests", "destination_type": "queue", "arguments": {}}
+    return {
+        "vhosts": [{"name": name} for name in names],
+        "permissions": [rights | {"vhost": name} for name in names],
+        "exchanges": [exchange | {"vhost": name} for name in (EMPTY, IDLE)],
+        "queues": [queue | {"vhost": IDLE}],
+        "bindings": [binding | {"vhost": IDLE, "routing_key": "create"}],
+    }
 
 
 def variables(node: RabbitMqServer, user: str, vhost: str = "") -> dict[str, str]:
@@ -74,7 +89,7 @@ async def test_documented_sender_gets_its_answer(
     command = program.command(tmp_path)
 
     for _ in range(2):
-        done = await asyncio.to_thread(run, command, tmp_path, environment)
+        done = await asyncio.to_thread(end, start(command, tmp_path, environment))
         assert done.returncode == 0, done.stderr
         if program.language != "sh":
             assert json.loads(done.stdout)["request_id"] == body["request_id"]
@@ -83,19 +98,37 @@ async def test_documented_sender_gets_its_answer(
     system.assert_one_task_each([f"by-{program.language}"])
 
 
+@pytest.mark.parametrize("vhost", [EMPTY, MISSING])
 @pytest.mark.parametrize("program", SENDERS, ids=lambda program: program.language)
-def test_documented_sender_fails_without_a_queue(broker: RabbitMqServer, tmp_path: Path, program: Program) -> None:
+def test_documented_sender_fails_without_a_queue(
+    broker: RabbitMqServer, tmp_path: Path, program: Program, vhost: str
+) -> None:
     """A request that no queue takes is not taken for sent."""
     (tmp_path / "request.json").write_text(json.dumps(request("lost")))
     command = program.command(tmp_path)
 
-    done = run(command, tmp_path, variables(broker, definitions.SENDER, EMPTY))
+    done = end(start(command, tmp_path, variables(broker, definitions.SENDER, vhost)))
 
-    assert done.returncode != 0
-    if program.language == "sh":
-        assert done.stdout == ""
-    else:
+    assert (done.returncode != 0, done.stdout) == (True, "")
+    if program.language != "sh" and vhost == EMPTY:
         assert "no queue takes the request" in done.stderr or "UnroutableError" in done.stderr
+
+
+@pytest.mark.parametrize("program", SENDERS[:-1], ids=lambda program: program.language)
+def test_documented_sender_fails_with_its_connection(broker: RabbitMqServer, tmp_path: Path, program: Program) -> None:
+    """The answer does not come any more: the sender does not wait for it."""
+    (tmp_path / "request.json").write_text(json.dumps(request("unanswered")))
+    process = start(program.command(tmp_path), tmp_path, variables(broker, definitions.SENDER, IDLE))
+    waited = time.monotonic() + 60
+    while "requests\t1" not in broker.run_ctl("list_queues", "--vhost", IDLE, "name", "messages"):
+        assert time.monotonic() < waited
+    broker.run_ctl("purge_queue", "--vhost", IDLE, "requests")
+
+    broker.run_ctl("close_all_connections", "--vhost", IDLE, "maintenance")
+
+    done = end(process, 20)
+    assert (done.returncode > 0, done.stdout) == (True, "")
+    assert done.stderr != ""
 
 
 async def test_documented_reader_drops_repeats(broker: RabbitMqServer, system: RunningSystem, tmp_path: Path) -> None:

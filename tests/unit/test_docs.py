@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from schemas.event import MigrationFailed
+from schemas.request import parse
 from scripts import errors_page, settings_page
 from worker.observe.metrics import OUTCOMES
 
@@ -144,7 +145,16 @@ def test_log_events_and_alerts_of_documents_exist() -> None:
     assert set(re.findall(r"\bDcsWorker[A-Z]\w+", text)) <= alerts
 
 
-def test_failed_event_of_the_senders_page_is_real() -> None:
-    """The example is what a reader gets."""
-    (event,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "senders.md").read_text(), re.DOTALL)
+def test_request_and_failed_event_of_the_senders_page_are_real() -> None:
+    """The examples are what a worker takes, with an id as the page advises, and what a reader gets."""
+    request, event = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "senders.md").read_text(), re.DOTALL)
+    assert parse(request.encode(), max_bytes=65536).request_id is not None
     assert json.loads(MigrationFailed.model_validate_json(event).model_dump_json()) == json.loads(event)
+
+
+def test_printed_broker_urls_have_no_trailing_slash() -> None:
+    """Some clients (Java, bunny) take it for a vhost without a name, and are refused."""
+    texts = [*PAGES, *(ROOT / "deploy").rglob("*"), *(ROOT / "worker").rglob("*.py")]
+    ending = re.compile(rb"amqps?://[\w.:@{}-]+/(?![\w%{])")
+    assert ending.search(b"`amqps://u:p@host:5671/,")
+    assert [path for path in texts if path.is_file() and ending.search(path.read_bytes())] == []

@@ -26,10 +26,14 @@ OPTIONS: Final = {
 }
 """The option for each field of a request or its task."""
 
-FORMATS_BY_SUFFIX: Final[dict[str, Format]] = {".csv": "csv", ".tsv": "csv", ".json": "json"}
+# A workbook is none of them, but the error of a table says how to save it.
+FORMATS_BY_SUFFIX: Final[dict[str, Format]] = {
+    ".json": "json",
+    **dict.fromkeys((".csv", ".tsv", ".xlsx", ".xls", ".ods"), "csv"),
+}
 STANDARD_INPUT: Final = Path("-")
 
-File = Annotated[Path | None, typer.Argument(metavar="FILE", help="One request per line; - reads standard input.")]
+File = Annotated[Path | None, typer.Argument(metavar="FILE", help="A file of requests; - reads standard input.")]
 InputFormat = Annotated[
     Format | None, typer.Option("--format", help="Input format (default: by file extension, else jsonl).")
 ]
@@ -46,7 +50,7 @@ def submit(  # noqa: PLR0913 - each argument is an option of the command
     subnet: Annotated[str | None, typer.Option(help="Its task's subnet_id.")] = None,
     security_group: Annotated[str | None, typer.Option(help="Its task's security_group_id.")] = None,
     description: Annotated[str | None, typer.Option(help="Its task's description.")] = None,
-    region: Annotated[str | None, typer.Option(help="Its region; default: the worker's.")] = None,
+    region: Annotated[str | None, typer.Option(help="Its region; default: WORKER_DCS_REGION.")] = None,
     not_after: Annotated[str | None, typer.Option(help="No task is created after this RFC 3339 time.")] = None,
     request_id: Annotated[str | None, typer.Option(help="Its id; default: derived from the content.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Validate only; sends nothing, needs no broker.")] = False,
@@ -95,11 +99,12 @@ def _submit(
         if file is None:
             _read_options(validator, fields)
         else:
-            _read_file(validator, file, form or FORMATS_BY_SUFFIX.get(file.suffix.lower(), "jsonl"))
+            form = form or FORMATS_BY_SUFFIX.get(file.suffix.lower(), "jsonl")
+            _read_file(validator, file, form)
         if not validator.lines:
             return fail("Standard input is empty." if file == STANDARD_INPUT else f"{file} is empty.")
         if check or validator.invalid_lines:
-            print_validation(validator, as_json=as_json)
+            print_validation(validator, form, as_json=as_json)
             return EXIT_FAILED if validator.invalid_lines else EXIT_OK
         return run_interruptible(Submission(settings, validator, rate, wait_seconds).run(as_json=as_json))
 

@@ -30,6 +30,12 @@ class InputLine:
     """Why the line has no body."""
     element: str = ""
     """Prefix of a field in a JSON array, whose requests can be in one line: `[3].`."""
+    is_row: bool = False
+    """Whether it is from a table, in which the fields of a task are columns too."""
+
+    def name_of(self, field: str) -> str:
+        """A field of the request as the file has it."""
+        return self.element + (field.removeprefix("task.") if self.is_row else field)
 
 
 def read(stream: BinaryIO, format_: Format, max_bytes: int) -> Iterator[InputLine]:
@@ -46,17 +52,19 @@ def body(fields: Mapping[str, str]) -> bytes:
 
 
 def _json_lines(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
-    number = 0
+    number, is_first = 0, True
     while text := stream.readline(max_bytes + 2):
         number += 1
-        if number == 1 and text.removeprefix(_BYTE_ORDER_MARK).startswith(b"["):
-            yield from _json_array(text + stream.read())
+        content = text.removeprefix(_BYTE_ORDER_MARK if number == 1 else b"").strip()
+        if is_first and content.startswith(b"["):
+            yield from _json_array(b"\n" * (number - 1) + text + stream.read())
             return
         rest = text
         while not rest.endswith(b"\n") and (rest := stream.readline(max_bytes)):
             pass
-        if text.strip():
-            yield InputLine(number, text.removeprefix(_BYTE_ORDER_MARK).strip() if number == 1 else text.strip())
+        if content:
+            yield InputLine(number, content)
+            is_first = False
 
 
 def _json(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
@@ -91,21 +99,22 @@ def _csv(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
     first_line = 1
     try:
         rows = csv.reader(*_with_delimiter(_limited_lines(text, max_bytes)), strict=True)
-        titles = _titles(next(filter(None, rows), []))
+        titles = _titles(next(filter(any, map(_trimmed, rows)), []))
         if (problem := _header_problem(titles)) is not None:
             yield InputLine(first_line, b"", problem)
             return
+        columns = [title.lower() for title in titles]
         first_line = rows.line_num + 1
-        for cells in rows:
-            if any(cells[len(titles) :]):
-                yield InputLine(first_line, b"", f"{len(cells)} values for {len(titles)} columns")
+        for cells in map(_trimmed, rows):
+            if any(cells[len(columns) :]):
+                yield InputLine(first_line, b"", f"{len(cells)} values for {len(columns)} columns")
             elif any(cells):
-                yield InputLine(first_line, body(dict(zip(titles, cells, strict=False))))
+                yield InputLine(first_line, body(dict(zip(columns, cells, strict=False))), is_row=True)
             first_line = rows.line_num + 1
     except csv.Error as error:
         yield InputLine(first_line, b"", f"not valid CSV: {error}")
     except UnicodeDecodeError:
-        yield InputLine(first_line, b"", "not valid UTF-8, here or soon after")
+        yield InputLine(first_line, b"", "not valid UTF-8, here or soon after: save the table as CSV in UTF-8")
     finally:
         text.detach()
 
@@ -119,29 +128,36 @@ def _limited_lines(text: TextIO, max_length: int) -> Iterator[str]:
 
 def _with_delimiter(lines: Iterator[str]) -> tuple[Iterator[str], csv.Dialect]:
     """All the lines, and the dialect with the delimiter that is most frequent in the header, which holds no text."""
-    top = [next(lines, "")]
-    if top[0].lower().startswith("sep="):  # spreadsheets name their delimiter in a line above the header
-        top = ["\n", next(lines, "")]
+    top: list[str] = []
+    for line in lines:
+        # Spreadsheets name their delimiter in a line above the header.
+        is_blank = line.lower().startswith(("sep=", '"sep=')) or not line.strip(f'" \r\n{DELIMITERS}')
+        top.append("\n" if is_blank else line)
+        if not is_blank:
+            break
     dialect = csv.excel()
-    dialect.delimiter = max(DELIMITERS, key=top[-1].count)
+    dialect.delimiter = max(DELIMITERS, key="".join(top).count)
+    dialect.skipinitialspace = True  # a quote is one behind blanks too
     return chain(top, lines), dialect
+
+
+def _trimmed(cells: list[str]) -> list[str]:
+    return [cell.strip() for cell in cells]
 
 
 def _titles(cells: list[str]) -> list[str]:
     """The cells of a header, without empty ones at the right."""
-    titles = [title.strip() for title in cells]
-    while titles and not titles[-1]:
-        titles.pop()
-    return titles
+    return cells[: max((number for number, cell in enumerate(cells, 1) if cell), default=0)]
 
 
 def _header_problem(titles: list[str]) -> str | None:
     if not titles:
         return f"header line missing; allowed columns: {', '.join(COLUMNS)}"
-    unknown = [repr(title) for title in titles if title not in COLUMNS]
+    unknown = [repr(title) for title in titles if title.lower() not in COLUMNS]
     if unknown:
         return f"unknown column {', '.join(unknown)}; allowed columns: {', '.join(COLUMNS)}"
-    repeated = [title for title in COLUMNS if titles.count(title) > 1]
+    columns = [title.lower() for title in titles]
+    repeated = [title for title in COLUMNS if columns.count(title) > 1]
     return f"duplicate column {', '.join(repeated)}" if repeated else None
 
 

@@ -167,7 +167,7 @@ class InputValidator:
                 parse(body, max_bytes=self.max_bytes)  # raises the error: too large with the derived id
         except InvalidRequestError as error:
             return [
-                LineError(line.number, line.element + violation.field, violation.message)
+                LineError(line.number, line.name_of(violation.field), violation.message)
                 for violation in error.violations
             ]
         assert request.request_id is not None
@@ -175,8 +175,5 @@ class InputValidator:
         earlier = self.ledger.add(line.number, request.project_id, request.request_id, fingerprint, body)
         if earlier is None:
             return []
-        return [
-            LineError(
-                line.number, f"{line.element}request_id", f"already used in line {earlier:,} for a different task"
-            )
-        ]
+        problem = f"already used in line {earlier:,} for a different task"
+        return [LineError(line.number, line.name_of("request_id"), problem)]

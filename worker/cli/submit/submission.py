@@ -14,6 +14,7 @@ from schemas.client import read_event
 from worker.bootstrap.components import brokers
 from worker.cli.common import EXIT_FAILED, EXIT_OK, exit_status_of, format_table, print_json, printable
 from worker.cli.progress import Pacer, ProgressDisplay
+from worker.cli.submit import Format
 from worker.cli.submit.ledger import MAX_REPORTED, InputValidator, Ledger, SubmittedRequest
 from worker.config import Settings
 from worker.rabbit.tools.broker_access import open_connection
@@ -162,7 +163,7 @@ def _request_line(entry: SubmittedRequest) -> str:
     return f"line {entry.line:,}  {entry.request_id}  {outcome}{code}" + (f": {entry.said}" if entry.said else "")
 
 
-def print_validation(validator: InputValidator, *, as_json: bool) -> None:
+def print_validation(validator: InputValidator, form: Format | None, *, as_json: bool) -> None:
     """Print the result of a submission that sends nothing: of --check, or of invalid input."""
     if as_json:
         print_json({**validator.as_json(), "sent": 0})
@@ -174,6 +175,8 @@ def print_validation(validator: InputValidator, *, as_json: bool) -> None:
         if len(validator.errors) == MAX_REPORTED:
             typer.echo("... and possibly more.", err=True)
         typer.echo(f"{validator.invalid_lines:,} of {validator.lines:,} lines are invalid. Nothing was sent.", err=True)
+        if validator.invalid_lines == validator.lines and {error.field for error in validator.errors} == {"body"}:
+            typer.echo(f"The input was read as {form}; --format sets another format.", err=True)
 
 
 def _input_summary(validator: InputValidator) -> str:

@@ -38,6 +38,27 @@ def test_check_validates_without_a_broker(tmp_path: Path) -> None:
     assert plain.stderr.endswith("1 of 2 lines are invalid. Nothing was sent.\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("requests.txt", b"project_id;name\np;n\n", "The input was read as jsonl; --format sets another format.\n"),
+        ("pretty.jsonl", json.dumps({"project_id": "p"}, indent=1).encode(), "read as jsonl; --format "),
+        ("lines.json", _body() + b"\n" + _body(), "read as json; --format "),
+        ("Requests.XLSX", b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0\xb5U0#\n\n\n", "save the table as CSV in UTF-8"),
+    ],
+)
+def test_input_in_another_format_is_recognised(tmp_path: Path, name: str, content: bytes, hint: str) -> None:
+    """If no line is valid, how it was read is said; one sentence for a workbook. Else the lines are to blame."""
+    file = tmp_path / name
+    file.write_bytes(content)
+    done = CliRunner().invoke(app, ["submit", str(file)])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert hint in done.stderr
+
+    partly = CliRunner().invoke(app, ["submit", "-"], input=_body() + b"\n{\n")
+    assert "read as" not in partly.stderr
+
+
 def test_example_of_the_schema_is_valid_input() -> None:
     """`submit` accepts what `schema request --example` prints."""
     example = CliRunner().invoke(app, ["schema", "request", "--example"]).stdout

@@ -62,7 +62,9 @@ def test_json_array_has_a_request_per_element(form: Format) -> None:
         (3, "[1].", b'{"a": 2, "a": 3}'),
         (5, "[2].", b"7"),
     ]
-    assert _read(b" [ ] ", "json") == []
+    assert _read(b"\n \n" + ARRAY.removeprefix(b"\xef\xbb\xbf"), form)[2].number == 7
+    assert _read(b" [ ] ", form) == []
+    assert _read(b"{}\n[]", "jsonl")[1].body == b"[]"  # behind an object it is no array of requests
     large = b"[" + b"x" * LIMIT  # its end is behind the length of one request
     assert [line.problem[:24] for line in _read(large, form)] == ["not a valid JSON array: "]
 
@@ -80,9 +82,9 @@ def test_invalid_json_array_has_a_problem_with_line_number(content: bytes, numbe
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("top", ["", "sep={}\r\n"])
+@pytest.mark.parametrize("top", ["", "sep={}\r\n", '"sep={}"\r\n\r\n', '\r\n{0}{0}\r\n" "{0}\r\n'])
 def test_delimiter_of_csv_is_recognised(delimiter: str, top: str) -> None:
-    """Comma, semicolon and tab, with and without the line in which spreadsheets name it; other ones are text."""
+    """Comma, semicolon and tab, below empty rows and the line in which spreadsheets name it; other ones are text."""
     rows = [
         ["project_id", "name", "description", "", " "],
         ["p", "a;b,c\td", "x", "", ""],
@@ -93,7 +95,7 @@ def test_delimiter_of_csv_is_recognised(delimiter: str, top: str) -> None:
 
     lines = _read((top.format(delimiter) + table).encode(), "csv")
 
-    first = 2 if not top else 3
+    first = top.count("\n") + 2
     assert [line.number for line in lines] == [first, first + 1]
     assert [_fields(line) for line in lines] == [
         {"project_id": "p", "task": {"name": "a;b,c\td", "description": "x"}},
@@ -112,6 +114,13 @@ def test_csv_row_is_one_request() -> None:
     assert _fields(three) == {"project_id": "p", "task": {"name": "d"}}
 
 
+def test_titles_in_any_case_and_blanks_around_cells() -> None:
+    """As people type them; a quoted cell keeps the blanks within it."""
+    (line,) = _read('Project_ID, NAME ,description,Vpc_Id\np , "a,  b"," d\u00a0", \u00a0 \n'.encode(), "csv")
+
+    assert _fields(line) == {"project_id": "p", "task": {"name": "a,  b", "description": "d"}}
+
+
 def test_csv_has_a_column_for_every_field() -> None:
     """A row can have all that a message can have."""
     table = ",".join(COLUMNS) + "\n" + ",".join(f"<{name}>" for name in COLUMNS) + "\n"
@@ -127,6 +136,7 @@ def test_csv_has_a_column_for_every_field() -> None:
     [
         (b"", 1, "header line missing; allowed columns: "),
         (b"name,vpc\n", 1, "unknown column 'vpc'"),
+        (b"name,vpcId\n", 1, "unknown column 'vpcId'"),
         (b"name,name\n", 1, "duplicate column name"),
         (b"name\na\nb,c\n", 3, "2 values for 1 columns"),
         (b"name,,\na,,x\n", 2, "3 values for 1 columns"),
@@ -134,7 +144,8 @@ def test_csv_has_a_column_for_every_field() -> None:
         (b"sep=;\nname;vpc\n", 1, "unknown column 'vpc'"),
         (b'name\n"a" b\n', 2, "not valid CSV"),
         (b"name\n" + b"x" * 2000 + b"\n", 2, "a line is longer than 1,000 characters"),
-        (b"name\n\xff\n", 1, "not valid UTF-8"),
+        (b"Name,NAME\n", 1, "duplicate column name"),
+        (b"name\n\xff\n", 1, "not valid UTF-8, here or soon after: save the table as CSV in UTF-8"),
     ],
 )
 def test_invalid_csv_has_a_problem_with_line_number(table: bytes, number: int, problem: str) -> None:

@@ -94,6 +94,14 @@ def test_errors_in_an_array_name_the_element(ledger: Ledger) -> None:
     assert ledger.requests == 1
 
 
+def test_errors_in_a_table_name_the_column(ledger: Ledger) -> None:
+    """A table has no `task`."""
+    validator = InputValidator(ledger, 1000, "cn-north-4")
+    validator.add_lines(read(io.BytesIO(b"project_id,name,vpc_id,subnet_id\n1 2,n,v,s\n"), "csv", 1000))
+
+    assert [error.field for error in validator.errors] == ["project_id", "security_group_id"]
+
+
 def test_request_too_large_with_its_derived_id_is_an_error(ledger: Ledger) -> None:
     """A worker would reject it."""
     body = _body(task=TASK | {"description": "x" * (1000 - len(_body()) - 20)})
