@@ -18,6 +18,7 @@ from tests.pipeline.fakes import (
     THROTTLED,
     TIMEOUT,
     UNSENT,
+    FakeClaims,
     FakeDelivery,
     copy_headers,
     request,
@@ -25,6 +26,7 @@ from tests.pipeline.fakes import (
     task_found,
 )
 from worker.policy.call_result import CallError, ConflictingTask, TaskCreated, TaskFound, TaskNotFound
+from worker.policy.outcome import Unavailable
 from worker.policy.retry_policy import RetryPolicy
 
 
@@ -246,6 +248,17 @@ async def test_forbidden_lookup_is_unresolved_only_if_create_may_have_been_sent(
     await bench.deliver(delivery)
     (event,) = bench.publisher.events
     assert (event["reason"], event["parked"], bench.dcs.calls) == (reason, True, ["find"])
+
+
+@pytest.mark.parametrize("is_redis_away", [False, True], ids=["has only waited", "Redis is away"])
+async def test_advice_for_forbidden_lookup_is_not_the_present_setting(is_redis_away: bool) -> None:
+    """WORKER_RECONCILE=ambiguous looks too: for a delivery that is not the first, and while Redis is away."""
+    claims = FakeClaims(Unavailable()) if is_redis_away else None
+    bench = Bench(find=[FORBIDDEN], claims=claims)
+    await bench.deliver(FakeDelivery(headers={} if is_redis_away else copy_headers(1)))
+    (event,) = bench.publisher.events
+    assert event["reason"] == "forbidden"
+    assert event["message"].endswith("grant the right dcs:migrationTask:list")
 
 
 async def test_request_that_waited_here_is_not_unresolved() -> None:
