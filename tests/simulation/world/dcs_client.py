@@ -45,6 +45,7 @@ class DcsClient:
         if migration.not_after is not None and replica.epoch_now() > migration.not_after:
             replica.report_violation("created after not_after")
         call = self._dcs.start_create(migration, delivery)
+        call.is_claimed = replica.is_claimed(migration)
         replica.log("create: %s%s", call.ending, f" -> {call.task_id}" if call.task_id else "")
         await replica.point("create.sent")
         if CALL_ENDINGS[call.ending].received == "deadline":

@@ -72,6 +72,8 @@ class CreateCall:
     task_id: str | None = None
     listed_at: float = math.inf
     """When its task would be listed without that assumption."""
+    is_claimed: bool = False
+    """It began under a claim that was certainly its replica's."""
 
     def is_listed(self, now: float) -> bool:
         """Whether its task is listed."""
