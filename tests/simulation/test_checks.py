@@ -178,7 +178,7 @@ def test_two_tasks_of_one_message_are_window_for_110_seconds_only(
 def test_two_tasks_while_redis_was_away_are_window_only_without_common_claim(
     deliveries: FourDeliveries, is_claimed: tuple[bool, bool], emptied_at: float | None, *, is_window: bool
 ) -> None:
-    """If both creates began under a claim, and Redis lost no records in between, that it was away is no excuse."""
+    """If both creates were made under a claim, and Redis lost no records in between, that it was away is no excuse."""
     calls = [
         call(deliveries.first, 0.0, 0.1, task="task", looked=True),
         call(deliveries.other, 60.0, 60.1, task="more", looked=True),

@@ -243,7 +243,7 @@ def _check_one_task_per_id(facts: RunFacts, calls: Mapping[RequestKey, list[Crea
 
 
 def _have_common_claim(facts: RunFacts, earlier: CreateCall, later: CreateCall) -> bool:
-    """Whether both calls began under a claim, and the claims forgot nothing in between."""
+    """Whether both calls were made under a claim, and the claims forgot nothing in between."""
     is_forgotten = any(earlier.delivery.at <= at <= later.started_at for at in facts.claims_emptied_at)
     return earlier.is_claimed and later.is_claimed and not is_forgotten
 

@@ -52,6 +52,7 @@ class DcsClient:
             await asyncio.sleep(max(0.0, call.started_at + CREATE_DEADLINE_SECONDS - replica.now))
         await replica.point("create.after")
         self._dcs.end_create(call)
+        call.is_claimed = call.is_claimed and replica.is_claimed(migration)
         result = received(call.ending, call.task_id or "", self._classify)
         if isinstance(result, TaskCreated):
             self._created[result.instance_id] = migration.key

@@ -73,7 +73,7 @@ class CreateCall:
     listed_at: float = math.inf
     """When its task would be listed without that assumption."""
     is_claimed: bool = False
-    """It began under a claim that was certainly its replica's."""
+    """From its begin to its end its replica certainly had the claim."""
 
     def is_listed(self, now: float) -> bool:
         """Whether its task is listed."""
