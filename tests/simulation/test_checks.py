@@ -386,6 +386,22 @@ def test_event_that_says_parked_without_parked_copy_is_violation(deliveries: Fou
     assert violations == ["an event says parked, but nothing is"]
 
 
+@pytest.mark.parametrize(
+    ("is_repeated", "has_other", "claims", "is_window"),
+    [(True, True, False, True), (False, True, False, False), (True, False, False, False), (True, True, True, False)],
+)
+def test_lost_parking_is_window_only_for_answers_from_memory_without_claims(
+    deliveries: FourDeliveries, is_repeated: bool, has_other: bool, claims: bool, *, is_window: bool
+) -> None:
+    """What is parked is confirmed before its event; another replica came to another outcome."""
+    answer, other = event(deliveries.first, 9.0, "exhausted"), event(deliveries.other, 5.0)
+    answer.parked, answer.is_repeated = True, is_repeated
+    found = facts([], [other, answer] if has_other else [answer], plan=Plan(delays=(), claims=claims))
+    verdict = check_laws(found)
+    assert any("its parking was lost" in window for window in verdict.windows) is is_window
+    assert ("an event says parked, but nothing is" in verdict.violations) is not is_window
+
+
 def test_success_after_exhausted_event_is_window_without_claims(deliveries: FourDeliveries) -> None:
     """Without claims the next replica cannot know of the `exhausted` event; with claims it must."""
     calls = [call(deliveries.again, 60.0, 60.1, task="task", looked=True)]
