@@ -1,5 +1,6 @@
 """First deliveries: a request in, a task created, an event out, an acknowledgement."""
 
+import asyncio
 import gzip
 import json
 
@@ -200,6 +201,28 @@ async def test_more_is_looked_through_only_when_a_create_may_have_been_sent() ->
     assert bench.dcs.calls == ["find", "create", "create", "find"]
     assert bench.dcs.may_exist == [False, True]
     assert bench.dcs.was_sent == [False, True]
+
+
+async def test_after_two_lookups_that_were_too_old_for_their_create_the_request_waits_at_no_cost() -> None:
+    """The absence of a task is believed for five seconds; each look-up is older when its create could be sent."""
+    bench, delivery = Bench(RetryPolicy()), FakeDelivery()
+    is_still_ours = delivery.is_still_ours
+
+    async def slowly() -> bool:
+        bench.now += 3.0
+        return await is_still_ours()
+
+    delivery.is_still_ours = slowly  # type: ignore[method-assign]
+    await bench.deliver(delivery)
+    assert (bench.dcs.calls, bench.observer.outcomes) == (["find", "find"], [("retried", "look")])
+    assert bench.publisher.published[0].headers["x-round"] == 0
+
+
+async def test_lookup_has_one_deadline_in_all() -> None:
+    """However many calls it makes; a look-up that takes longer has failed, and proves nothing."""
+    bench = Bench(RetryPolicy(lookup_timeout=0.01, tries=1), find=[asyncio.Event()])
+    await asyncio.wait_for(bench.deliver(FakeDelivery()), 5)
+    assert (bench.dcs.calls, bench.observer.outcomes) == (["find"], [("retried", "timeout")])
 
 
 @pytest.mark.parametrize(
