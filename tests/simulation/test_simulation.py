@@ -1,6 +1,7 @@
 """Tests of the simulation: coverage, reproducible runs, and no broken law in a short exploration."""
 
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -34,6 +35,13 @@ def test_short_exploration_with_every_fault_breaks_no_law() -> None:
     }
     assert report.runs == report.enumerated + report.sampled == RUNS
     assert f"{RUNS:,} runs" in "\n".join(report.lines())
+    guarantees = (Path(__file__).parents[2] / "docs" / "guarantees.md").read_text()
+    for count, what in (
+        (report.injected, "kinds of faults"),
+        (report.passed, "fault points"),
+        (CALL_ENDINGS, "endings"),
+    ):
+        assert f"**{len(count)} {what}" in guarantees
 
 
 @pytest.mark.parametrize("ending", CALL_ENDINGS)
