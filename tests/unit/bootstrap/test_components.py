@@ -60,3 +60,9 @@ async def test_only_under_pause_claims_outlast_a_call_and_redis_is_told_later(
     assert components.claims(load(environment, folder=tmp_path), observer, lambda _: None) is not None
     found = RecordedClaims.options
     assert (found["lease"], found["late_reports"], found["call_seconds"]) == (lease, late_reports, call_seconds)
+
+
+def test_a_lookup_in_all_has_the_deadline_of_a_call(tmp_path: Path) -> None:
+    """Law `look-before-create`."""
+    loaded = load({"WORKER_AUTH_TOKEN": "token", "WORKER_DCS_TIMEOUT": "20"}, folder=tmp_path)
+    assert components.retry_policy(loaded.settings).lookup_timeout == 20.0
