@@ -1,4 +1,4 @@
-"""The client for senders that docs/senders.md shows, as a function."""
+"""The client for senders that README and docs/senders.md show, as a function."""
 
 import re
 from pathlib import Path
@@ -8,10 +8,13 @@ import schemas.client
 
 
 def documented_client() -> Any:
-    """The function `create` of the example, which is the same in docs/senders.md and in the module."""
-    page = (Path(__file__).parents[2] / "docs" / "senders.md").read_text()
-    shown, same = (re.findall(r"```python\n(.*?)```", text, re.DOTALL) for text in (page, schemas.client.__doc__ or ""))
-    assert [block for block in shown if "aio_pika" in block] == same
+    """The function `create` of the example, which is the same in README, docs/senders.md and the module."""
+    root = Path(__file__).parents[2]
+    texts = [(root / "README.md").read_text(), (root / "docs" / "senders.md").read_text(), schemas.client.__doc__ or ""]
+    shown = [block for text in texts for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+    clients = [block for block in shown if "aio_pika" in block]
+    assert len(clients) == len(texts)
+    assert len(set(clients)) == 1
     scope: dict[str, Any] = {}
-    exec(same[0], scope)
+    exec(clients[0], scope)
     return scope["create"]

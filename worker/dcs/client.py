@@ -42,9 +42,11 @@ PAGES: Final = 500
 UNFILTERED_PAGES: Final = 4
 """Pages that are read at most without the name filter: a project with more tasks is not looked through."""
 REREADS: Final = 3
+_INCOMPLETE: Final = f"the list of tasks has more than {PAGES} pages, or its rows moved while it was read"
+_INCOMPLETE_LIST: Final = CallError(Evidence.REFUSED, ErrorKind.RETRY, CallStatus.INCOMPLETE_LIST, _INCOMPLETE)
 _SHORTEST_CUT: Final = 10
-_USUAL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""What the console allows as well: such a name is certainly kept as it is."""
+_USUAL_NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
+"""What the console allows, in lower case: such a name is kept as it is, and the filter finds it."""
 
 _HEADERS: Final = httpx2.Headers(HEADERS)
 
@@ -153,9 +155,7 @@ class DcsClient:
         """
         lookup = _Lookup(migration, since, on_call, was_sent)
         try:
-            if not await self._judge_named_rows(lookup):
-                message = f"the list of tasks has more than {PAGES} pages, or its rows moved while it was read"
-                return CallError(Evidence.REFUSED, ErrorKind.RETRY, CallStatus.INCOMPLETE_LIST, message)
+            await self._judge_named_rows(lookup)
             is_sure = not may_exist and _USUAL_NAME.fullmatch(migration.task.name)
             if not is_sure and all(match is Match.NO for match in lookup.matches.values()):
                 await self._judge_rows(lookup, {}, UNFILTERED_PAGES)
@@ -166,60 +166,62 @@ class DcsClient:
             found = replace(found, task_status=lookup.statuses[found.instance_id])
         return self.redactor.texts_of(found)
 
-    async def _judge_named_rows(self, lookup: _Lookup) -> bool:
-        """Judge the rows that the name filter finds, or all if the service refuses the filter; whether that was all.
+    async def _judge_named_rows(self, lookup: _Lookup) -> None:
+        """Judge the rows that the name filter finds, or all if the service refuses the filter.
 
         A name of a thousand characters beyond ASCII makes a longer URL than many servers read. That the list cannot be
         filtered by it says nothing of the task: whether it may have such a name is for the create call to answer.
         """
         try:
-            return await self._judge_rows(lookup, {"name": lookup.migration.task.name}, PAGES)
+            await self._judge_rows(lookup, {"name": lookup.migration.task.name})
         except CallFailedError as failed:
             if failed.error.http_status not in (400, 414):  # by DCS or by a proxy, which has its limits too
                 raise
-        return await self._judge_rows(lookup, {}, PAGES)
+            await self._judge_rows(lookup, {})
 
-    async def _judge_rows(self, lookup: _Lookup, name_filter: dict[str, str], max_pages: int) -> bool:
-        """Judge all rows of a list; whether it was read to its end."""
+    async def _judge_rows(self, lookup: _Lookup, name_filter: dict[str, str], max_pages: int | None = None) -> None:
+        """Judge the rows of a list."""
 
         async def judge(row: TaskRow) -> None:
             if row.task_id not in lookup.matches:
                 lookup.matches[row.task_id], lookup.statuses[row.task_id] = await self._match(lookup, row), row.status
 
         place = (lookup.migration.project_id, lookup.migration.region)
-        return await self.read_rows(place, lookup.on_call, name_filter, max_pages, judge)
+        await self.read_rows(place, lookup.on_call, name_filter, judge, max_pages)
 
     async def read_rows(
         self,
         place: tuple[str, str],
         on_call: Callable[[], None],
         name_filter: dict[str, str],
-        max_pages: int,
         on_row: Callable[[TaskRow], Awaitable[None]],
-    ) -> bool:
-        """Read the rows of a list in a project and region; whether it was read to its end. Raises CallFailedError.
+        max_pages: int | None = None,
+    ) -> None:
+        """Read the rows of a list in a project and region, to its end or `max_pages`. Raises CallFailedError.
 
         Pages overlap by a row. If that is not found again, rows in front of it are gone: the list is read anew.
         """
-        limit, offset, overlap, rereads = ROWS, 0, "", 0
-        for _ in range(max_pages):
+        limit, offset, overlap, rereads, pages = ROWS, 0, "", 0, 0
+        while pages < (max_pages or PAGES):
             rows = await self._page(place, on_call, name_filter, limit, offset)
             if rows is None:
                 limit //= 2
                 continue
             if overlap and all(row.task_id != overlap for row in rows):
-                offset, overlap, rereads = 0, "", rereads + 1
+                offset, overlap, rereads, pages = 0, "", rereads + 1, 0
                 if rereads > REREADS:
-                    return False
+                    raise CallFailedError(_INCOMPLETE_LIST)
                 continue
+            pages += 1
             for row in rows:
                 await on_row(row)
             # Whether `count` is the total is not documented: only a page without a new row is surely past the last one,
             # but a page shorter than the default of 10 rows cannot be a page that the service cut down.
             if len(rows) < min(limit, _SHORTEST_CUT):
-                return True
+                return
             offset, overlap = offset + len(rows) - 1, rows[-1].task_id
-        return False
+        if max_pages is None:
+            raise CallFailedError(_INCOMPLETE_LIST)
 
     async def _page(
         self, place: tuple[str, str], on_call: Callable[[], None], name_filter: dict[str, str], limit: int, offset: int
@@ -244,7 +246,7 @@ class DcsClient:
             detail = await self.get("show", migration.project_id, migration.region, path, TaskDetail)
         except CallFailedError as failed:
             if error_table.is_unknown_task(failed.error):
-                return Match.NO  # a task that the list still shows but the detail call does not know is not there
+                return task_matching.without_detail(migration, row)
             raise
         others = self._stale.is_anothers(migration, row.task_id)
         return task_matching.detail(migration, row, detail, lookup.since, was_sent=lookup.was_sent, is_anothers=others)

@@ -10,9 +10,9 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel
 
 from schemas.dcs import JobReply, ListReply, TaskDetail, TaskRow
-from worker.dcs.client import PAGES, ROWS, DcsClient
+from worker.dcs.client import ROWS, DcsClient
 from worker.dcs.http_client import CallFailedError
-from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence
+from worker.policy.call_result import CallError
 from worker.policy.follow_up import ListedTask, Watch
 from worker.policy.migration_request import MigrationRequest
 
@@ -37,13 +37,10 @@ class TaskCalls:
             found[row.task_id] = ListedTask(*(text and redact(text) for text in said))
 
         try:
-            is_whole = await self._client.read_rows((project_id, region), on_call, {}, PAGES, note)
+            await self._client.read_rows((project_id, region), on_call, {}, note)
         except CallFailedError as failed:
             return failed.error
-        if is_whole:
-            return found
-        message = f"the list of tasks has more than {PAGES} pages, or its rows moved while it was read"
-        return CallError(Evidence.REFUSED, ErrorKind.RETRY, CallStatus.INCOMPLETE_LIST, message)
+        return found
 
     async def row(self, migration: MigrationRequest, task_id: str) -> TaskRow | CallError | None:
         """The row of a task, by the first page of the tasks of its name; None if it is not there."""

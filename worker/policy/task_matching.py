@@ -5,10 +5,12 @@ part of a name, mixes kinds of migration, and older services leave `description`
 Tasks"). So every row is judged here: by marker and name, else by name, networks and creation time.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
+from unicodedata import normalize
 
 from schemas import identity
 from schemas.dcs import ONLINE_MIGRATION, TaskDetail, TaskRow
@@ -24,8 +26,15 @@ MIN_CUT_DESCRIPTION_BYTES: Final = 61
 """What a cut at 64 bytes keeps if the character there is dropped. A shorter beginning may be anybody's."""
 MARKER_KEPT: Final = "kept"
 MARKER_REMEDY: Final = "let senders use shorter descriptions; tasks that look alike can end requests as unresolved"
-_REPLACEMENTS: Final = "?\ufffd"
-"""What stands for a character that was cut in the middle."""
+_REPLACEMENTS: Final = "?\ufffd.\u2026 "
+"""What stands for a character that was cut in the middle, or for all that was cut off."""
+_CUT_ENTITY: Final = re.compile(r"&[#\w;]{0,12}$")
+"""An escaped character that may have been cut in the middle, where its number may mean another one."""
+_FOUR_BYTES: Final = re.compile("[\U00010000-\U0010ffff]")
+_LOST: Final = re.compile("[?\ufffd\U00010000-\U0010ffff]+")
+"""Characters of four bytes, and what databases that keep three at most put in their place."""
+_STOP: Final = re.compile("[\x00\U00010000-\U0010ffff]")
+"""Characters at which some databases end a text."""
 _ANY_ZONE: Final = 14 * 3600.0
 """A time without an offset may be local time anywhere."""
 _FORMATS: Final = ("%Y/%m/%d %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y%m%d%H%M")
@@ -49,16 +58,20 @@ def row(migration: MigrationRequest, row: TaskRow, since: float) -> Match:
     if row.migration_type not in (None, ONLINE_MIGRATION):
         return Match.NO
     if migration.marker is None:
-        is_possible = _is_equal(migration.task.name, row.task_name) and not _is_older(row, since)
+        is_possible = _is_alike(migration.task.name, row.task_name) and not _is_older(row, since)
         return Match.ASK if is_possible else Match.NO
     has_our_name = _is_equal_or_cut(migration.task.name, row.task_name)
     if row.description is None:
-        return Match.ASK if has_our_name else Match.NO
+        is_possible = has_our_name or _is_alike(migration.task.name, row.task_name)
+        return Match.ASK if is_possible else Match.NO
     # The marker is always the last one; before it there may be a sender's text, behind it what the service adds.
     marker = last_marker(row.description)
     if marker == migration.marker:
         return Match.YES if has_our_name else Match.ASK
-    return Match.ASK if marker is None and _may_be_cut(migration, row, row.description) else Match.NO
+    if marker is not None:
+        return Match.NO
+    is_possible = _has_digits(migration, row.description) or _may_be_cut(migration, row, row.description)
+    return Match.ASK if is_possible else Match.NO
 
 
 def detail(
@@ -77,31 +90,51 @@ def detail(
     """
     has_our_networks = _has_our_networks(migration, detail)
     if migration.marker is None:
-        return Match.YES if has_our_networks else Match.NO
-    description = max(row.description or "", detail.description or "", key=len)  # a list may show less
+        unequal = Match.UNSURE if was_sent else Match.NO
+        found = Match.YES if _is_equal(migration.task.name, row.task_name) else unequal
+        return found if has_our_networks else Match.NO
+    texts = row.description or "", detail.description or ""  # a list may show less
+    description = max(texts, key=lambda text: (last_marker(text) is not None, len(text)))
     marker = last_marker(description)
     if marker == migration.marker:
         if has_our_networks or _is_equal_or_cut(migration.task.name, row.task_name):
             return Match.YES
         return Match.UNSURE if has_our_networks is None else Match.CONFLICT
-    if is_anothers or marker is not None or has_our_networks is False or not _may_be_cut(migration, row, description):
+    if is_anothers or marker is not None or has_our_networks is False:
         return Match.NO
+    if _has_digits(migration, description):
+        return Match.UNSURE
+    may_be_cut = _may_be_cut(migration, row, description)
+    return (
+        _cut(migration, row, description, since, may_be_ours=was_sent and bool(has_our_networks))
+        if may_be_cut
+        else Match.NO
+    )
+
+
+def _cut(migration: MigrationRequest, row: TaskRow, description: str, since: float, *, may_be_ours: bool) -> Match:
+    """Judge a task of our name and networks whose description may be ours, without its end."""
     is_older = _is_older(row, since)
     if not _is_long(description):
-        return Match.NO if is_older else Match.UNSURE
+        is_anybodys = is_older and not _is_ended(_sent_description(migration), description)
+        return Match.NO if is_anybodys else Match.UNSURE
     # Nothing but a create of ours makes it ours: two requests may differ in their markers only. The whole text without
     # a marker was probably not cut: the same task made by somebody else.
     is_cut = normal(description) != normal(migration.task.description or "")
-    is_ours = was_sent and has_our_networks and is_older is False and is_cut
-    return Match.YES if is_ours else Match.UNSURE
+    return Match.YES if may_be_ours and is_older is False and is_cut else Match.UNSURE
+
+
+def without_detail(migration: MigrationRequest, row: TaskRow) -> Match:
+    """Judge a row whose detail does not exist: a task that was deleted. One with our marker is not created again."""
+    has_our_marker = migration.marker is not None and last_marker(row.description or "") == migration.marker
+    return Match.UNSURE if has_our_marker else Match.NO
 
 
 def marker_state(migration: MigrationRequest, description: str) -> str:
     """What became of the marker in the description of a created task: `MARKER_KEPT`, or how much is shown instead."""
     if last_marker(description) == migration.marker:
         return MARKER_KEPT
-    sent = identity.marked_description(migration.task, migration.marker or "")
-    return f"lost: {len(description)} of {len(sent)} characters are listed"
+    return f"lost: {len(description)} of {len(_sent_description(migration))} characters are listed"
 
 
 def lookup_result(matches: Mapping[str, Match]) -> LookupResult:
@@ -117,27 +150,67 @@ def lookup_result(matches: Mapping[str, Match]) -> LookupResult:
     return ConflictingTask(conflicting) if conflicting else TaskNotFound()
 
 
+def _sent_description(migration: MigrationRequest) -> str:
+    return identity.marked_description(migration.task, migration.marker or "")
+
+
+def _compared(sent: str, shown: str) -> tuple[str, str]:
+    """Both texts in the form in which they are compared."""
+    sent, shown = normal(sent), normal(shown)
+    if _FOUR_BYTES.search(sent) and not _FOUR_BYTES.search(shown):
+        return _LOST.sub("?", sent), _LOST.sub("?", shown)
+    return sent, shown
+
+
 def _is_equal(sent: str, shown: str | None) -> bool:
-    return shown is not None and (shown == sent or normal(shown) == normal(sent))
+    if shown is None or shown == sent:
+        return shown is not None
+    ours, theirs = _compared(sent, shown)
+    return ours == theirs
 
 
 def _is_equal_or_cut(sent: str, shown: str | None) -> bool:
-    if shown is None or _is_equal(sent, shown):
+    if shown is None or _is_equal(sent, shown) or _is_ended(sent, shown):
         return shown is not None
     return len(shown.strip()) >= MIN_CUT_NAME_CHARACTERS and normal(sent).startswith(normal(shown))
+
+
+def _is_ended(sent: str, shown: str) -> bool:
+    """Whether a database ended the text at one of the characters at which some do."""
+    kept = _STOP.split(sent, maxsplit=1)[0]
+    return kept != sent and normal(kept) == normal(shown)
+
+
+def _is_alike(sent: str, shown: str | None) -> bool:
+    """Whether a name may be another form of ours. That is no proof, but a reason to ask."""
+    return shown is not None and (_letters(sent) == _letters(shown) or _is_ended(sent, shown))
+
+
+def _letters(name: str) -> str:
+    text = _FOUR_BYTES.sub("", normalize("NFKD", normal(name)))
+    return "".join(filter(str.isalnum, text))
 
 
 def _may_be_cut(migration: MigrationRequest, row: TaskRow, description: str) -> bool:
     """Whether the service may have cut our description to this one."""
     if not _is_equal(migration.task.name, row.task_name):
         return False
-    sent = normal(identity.marked_description(migration.task, migration.marker or ""))
-    shown = normal(description).rstrip(_REPLACEMENTS).rstrip()
+    sent, shown = _compared(_sent_description(migration), _without_end(description))
+    shown = shown.rstrip(_REPLACEMENTS)
     return sent != shown and sent.startswith(shown)
 
 
+def _has_digits(migration: MigrationRequest, description: str) -> bool:
+    """Whether the digits of our marker are there: the service may have changed `#rq-`, or a sender quotes them."""
+    return (migration.marker or "")[-16:] in description.lower()
+
+
+def _without_end(description: str) -> str:
+    return _CUT_ENTITY.sub("", description.rstrip(_REPLACEMENTS))
+
+
 def _is_long(description: str) -> bool:
-    return len(description.encode(errors="replace")) >= MIN_CUT_DESCRIPTION_BYTES
+    return len(_without_end(description).encode(errors="replace")) >= MIN_CUT_DESCRIPTION_BYTES
 
 
 def _has_our_networks(migration: MigrationRequest, detail: TaskDetail) -> bool | None:

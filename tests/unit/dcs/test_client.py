@@ -370,39 +370,69 @@ FORMS = [
     ("lower", "DCS-Migration", "Mine"),
     ("joined", "a  b", "mine  and\tyours"),
     ("three bytes", "Umzug \U0001f680", "\U0001f680"),
-    ("longer", "thrc", "mine"),
+    ("longer", "th rc", "mine"),
 ]
 
 
 @pytest.mark.parametrize(("form", "name", "description"), FORMS)
 @pytest.mark.parametrize("fuzzy_name", [True, False])
+@pytest.mark.parametrize("descriptions", [True, False])
 async def test_a_task_is_found_in_every_form_of_its_texts(
-    form: str, name: str, description: str, fuzzy_name: bool
+    form: str, name: str, description: str, fuzzy_name: bool, descriptions: bool
 ) -> None:
-    """Also if the list's filter compares what was sent with what was kept."""
+    """Also if the list's filter compares what was sent with what was kept; also before what may be a first create."""
     order = an_order("thrc", description=description)
     order = migration(
         Request(request_id="r-1", project_id=PROJECT, task=order.task.model_copy(update={"name": name})),
         default_region="cn-north-4",
         with_marker=True,
     )
-    async with service(text_form=form, fuzzy_name=fuzzy_name) as (dcs, fake_dcs):
+    async with service(text_form=form, fuzzy_name=fuzzy_name, descriptions=descriptions) as (dcs, fake_dcs):
         created = await dcs.create(order, go)
         add_tasks(fake_dcs, 20)
         assert isinstance(created, TaskCreated)
+        found = TaskFound(created.instance_id, task_status="RUNNING")
+        for may_exist in (True, False):
+            assert await dcs.find(order, time.time() + 1000, may_exist=may_exist) == found
+
+
+async def test_without_the_name_filter_only_small_lists_are_read_and_only_if_a_task_may_exist() -> None:
+    """A usual name costs one call on a first delivery; an unusual one, or a repeat, at most five."""
+    async with service(largest_page=50) as (dcs, fake_dcs):
+        add_tasks(fake_dcs, 250)
+        for name, may_exist, calls in (
+            *(("new", False, 1), ("a-name_1", False, 1), ("a-name_1", True, 5)),
+            *(("x y", False, 5), ("A-name", False, 5), ("x" * 65, False, 5)),
+        ):
+            before = len(fake_dcs.calls)
+            assert await dcs.find(an_order(name), 0.0, may_exist=may_exist) == TaskNotFound()
+            assert len(fake_dcs.calls) - before == calls, name
+
+
+@pytest.mark.parametrize(("gone", "description"), [(10, "x"), (0, "\U0001f680" * 1000)], ids=["moved", "oversized"])
+async def test_without_the_name_filter_rows_that_move_and_large_ones_use_up_no_pages(
+    gone: int, description: str
+) -> None:
+    """The bound is of pages that were read: a list within it is looked through."""
+    order = an_order("A name")
+    async with service(text_form="lower", fuzzy_name=False, largest_page=None if not gone else 60) as (dcs, fake_dcs):
+        created = await dcs.create(order, go)
+        assert isinstance(created, TaskCreated)
+        newer = add_tasks(fake_dcs, 200, description=description)
+        fake_dcs.on_page(lambda: delete([newer.pop() for _ in range(gone)]) if len(newer) > 170 else None)
         assert await dcs.find(order, time.time(), may_exist=True) == TaskFound(
             created.instance_id, task_status="RUNNING"
         )
 
 
-async def test_without_the_name_filter_only_small_lists_are_read_and_only_if_a_task_may_exist() -> None:
-    """A usual name costs one call on a first delivery; an unusual one, or a repeat, at most five."""
-    async with service() as (dcs, fake_dcs):
-        add_tasks(fake_dcs, 5000)
-        for name, may_exist, calls in (("new", False, 1), ("a-name", False, 1), ("a-name", True, 5), ("x y", False, 5)):
-            before = len(fake_dcs.calls)
-            assert await dcs.find(an_order(name), 0.0, may_exist=may_exist) == TaskNotFound()
-            assert len(fake_dcs.calls) - before == calls, name
+async def test_without_the_name_filter_a_list_that_keeps_moving_is_no_proof() -> None:
+    """As with it."""
+    async with service(largest_page=50) as (dcs, fake_dcs):
+        tasks = add_tasks(fake_dcs, 120, an_order("other"))
+        fake_dcs.on_page(lambda: delete([tasks.pop()]))
+        result = await dcs.find(an_order(), 0.0, may_exist=True)
+        assert isinstance(result, CallError)
+        assert (result.kind, result.label) == (ErrorKind.RETRY, "pages")
 
 
 async def test_a_name_that_is_too_long_for_a_url_is_looked_for_in_the_whole_list() -> None:
@@ -565,10 +595,13 @@ async def test_a_look_up_that_is_forbidden_is_a_fault(call: str) -> None:
 
 
 async def test_a_task_that_only_the_list_shows_is_not_there() -> None:
-    """DCS.4133 from the detail call: it was deleted meanwhile."""
-    async with service(descriptions=False, operation_scripts={"show": ["error 400 DCS.4133"]}) as (dcs, _):
-        await dcs.create(an_order(), go)
+    """DCS.4133 from the detail call: it was deleted meanwhile. With our marker it existed, and is not created again."""
+    async with service(descriptions=False, operation_scripts={"show": ["error 400 DCS.4133"]}) as (dcs, fake_dcs):
+        created = await dcs.create(an_order(), go)
+        assert isinstance(created, TaskCreated)
         assert await dcs.find(an_order(), 0.0) == TaskNotFound()
+        await fake_dcs.apply(descriptions=True)
+        assert await dcs.find(an_order("x"), 0.0, may_exist=True) == SeveralTasks((created.instance_id,))
 
 
 @pytest.mark.parametrize("step", ["html", "cut", "hang", "error 500 DCS.5000"])

@@ -68,13 +68,22 @@ def test_a_task_of_another_kind_is_not_ours() -> None:
     assert judged(PLAIN, migration_type=None) is Match.YES
 
 
-@pytest.mark.parametrize("name", ["dcs-migration-thrc-2", "dcs-migration-", "DCS migration thrc", "", None])
+@pytest.mark.parametrize("name", ["dcs-migration-thrc-2", "dcs-migration-", "", None])
 def test_without_marker_a_task_of_another_name_is_not_ours(name: str | None) -> None:
     """The list call filters by part of a name. A task whose name begins like ours is another one: thrc-1, thrc-10."""
     assert judged(PLAIN, task_name=name) is Match.NO
     assert (
         judged(request(with_marker=False, name="dcs-migration-thrc-10"), task_name="dcs-migration-thrc-1") is Match.NO
     )
+
+
+@pytest.mark.parametrize("name", ["DCS migration thrc", "dcs-\u200bmigration-thrc", "dcs-migration-thrc}"])
+def test_without_marker_a_name_that_is_only_alike_is_in_doubt_after_a_lost_answer(name: str) -> None:
+    """Neither adopted nor created again; before any create it is another task."""
+    assert judged(PLAIN, task_name=name) is Match.UNSURE
+    assert judged(PLAIN, was_sent=False, task_name=name) is Match.NO
+    assert judged(PLAIN, networks="other", task_name=name) is Match.NO
+    assert judged(PLAIN, created_at=OLD, task_name=name) is Match.NO
 
 
 FORMS = {
@@ -86,6 +95,11 @@ FORMS = {
     "a &amp; b": "a &amp;amp; b",
     "DCS-Migration": "dcs-migration",
     "a  b c": "a b c",
+    "a\u00a0b": "a b",
+    "Stra\u00dfe": "STRASSE",
+    "Umzug \U0001f680": "Umzug ?",
+    "Umzug \U0001f680 x": "Umzug ???? x",
+    "a\U0001f680b": "a\ufffdb",
     "exactly the same": "exactly the same",
 }
 
@@ -93,8 +107,16 @@ FORMS = {
 @pytest.mark.parametrize(("sent", "shown"), FORMS.items())
 @pytest.mark.parametrize("with_marker", [True, False])
 def test_a_name_in_another_form_is_ours(sent: str, shown: str, with_marker: bool) -> None:
-    """Trimmed, composed or decomposed, escaped, in lower case, with blanks joined."""
+    """Trimmed, composed or decomposed, escaped, in lower case, with blanks joined, without characters of four bytes."""
     assert judged(request(with_marker, name=sent), task_name=shown) is Match.YES
+
+
+@pytest.mark.parametrize("shown", ["Umzug \U0001f389", "Umzug !", "Umzug", "Umzug ?x", "Umz?g \U0001f680"])
+def test_a_character_that_is_another_one_is_no_form(shown: str) -> None:
+    """Only what stands in the place of a character of four bytes can be it."""
+    order = request(with_marker=False, name="Umzug \U0001f680")
+    assert judged(order, was_sent=False, task_name=shown) is Match.NO
+    assert judged(order, task_name=shown) is not Match.YES
 
 
 @pytest.mark.parametrize(("sent", "shown"), FORMS.items())
@@ -120,6 +142,10 @@ def test_a_marker_counts_in_any_form_of_the_description(sent: str, shown: str) -
         (MARKER[:-1], Match.NO),
         ("x #rq-", Match.NO),
         ("x", Match.NO),
+        (f"x {MARKER[1:]}", Match.UNSURE),  # special characters removed, or quoted by a sender
+        (f"x%20%23rq-{MARKER[4:].upper()}", Match.UNSURE),
+        (f"x \uff03rq-{MARKER[4:]} y", Match.UNSURE),
+        (f"x {MARKER[1:]} {OTHER_MARKER}", Match.NO),
         ("", Match.UNSURE),
         (None, Match.UNSURE),
     ],
@@ -141,6 +167,41 @@ def test_a_list_without_descriptions_asks_for_the_detail_of_tasks_of_our_name() 
     for text, match in ((f"x {OTHER_MARKER}", Match.NO), ("x", Match.NO), ("", Match.UNSURE), (None, Match.UNSURE)):
         asked = detail.model_copy(update={"description": text})
         assert task_matching.detail(MARKED, row, asked, SINCE) is match
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown", "match"),
+    [
+        ("a\u200bb", "ab", Match.ASK),
+        ("\u0130stanbul", "istanbul", Match.ASK),
+        ("\uff46\uff55ll \ufb01", "full fi", Match.ASK),
+        ("thrc", "thrc}", Match.ASK),
+        ("Umzug \U0001f680 heute", "Umzug heute", Match.ASK),
+        ("Umzug \U0001f680 heute", "Umzug", Match.ASK),
+        ("Umzug \U0001f680 heute", "Um", Match.NO),
+        ("thrc", "thrc2", Match.NO),
+        ("thrc", None, Match.NO),
+    ],
+)
+def test_a_row_without_description_is_asked_in_more_forms_of_its_name(sent: str, shown: str, match: Match) -> None:
+    """Zero-width characters and accents lost, compatible characters replaced, text added, cut at an emoji."""
+    row = ROW.model_copy(update={"task_name": shown, "description": None})
+    assert task_matching.row(request(name=sent), row, SINCE) is match
+    if match is Match.ASK:
+        for text, verdict in ((f"x {MARKER}", Match.YES), (f"x {OTHER_MARKER}", Match.NO), ("x", Match.NO)):
+            detail = DETAIL.model_copy(update={"description": text})
+            assert task_matching.detail(request(name=sent), row, detail, SINCE) is verdict
+
+
+@pytest.mark.parametrize(
+    ("description", "match"),
+    [(f"x {MARKER}", Match.UNSURE), (f"x {OTHER_MARKER}", Match.NO), ("x", Match.NO), (None, Match.NO)],
+)
+def test_a_deleted_task_with_our_marker_is_not_created_again(description: str | None, match: Match) -> None:
+    """The list still shows it, the detail call does not know it."""
+    row = ROW.model_copy(update={"task_name": "another", "description": description})
+    assert task_matching.without_detail(MARKED, row) is match
+    assert task_matching.without_detail(PLAIN, row) is Match.NO
 
 
 @pytest.mark.parametrize(
@@ -241,6 +302,34 @@ def test_a_cut_at_a_character_boundary_is_a_cut() -> None:
         assert judged(request(description=text), description=shown) is Match.YES
 
 
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (LONG, f"{LONG[:64]}..."),
+        (LONG, f"{LONG[:64]}\u2026"),
+        (f"{LONG[:70]} & more", f"{LONG[:70]} &am"),
+        (f"{LONG[:70]} & more", f"{LONG[:70]} &amp;am"),
+        (f"{LONG[:70]} & more", f"{LONG[:70]} &\u2026"),
+        (f"{LONG[:70]} 'more'", f"{LONG[:70]} &#3"),
+        (f"{LONG[:70]}\U0001f680 more", f"{LONG[:70]}&#1286"),
+        (f"\U0001f680 {LONG}", f"? {LONG[:70]}"),
+        (f"\U0001f680\U0001f680 {LONG}", f"\ufffd\ufffd {LONG[:70]}?"),
+    ],
+)
+def test_a_cut_description_counts_in_any_form(sent: str, shown: str) -> None:
+    """With a sign for what is left out, cut inside an escaped character, without characters of four bytes."""
+    assert judged(request(description=sent), description=shown) is Match.YES
+    assert judged(request(description=sent), was_sent=False, description=shown) is Match.UNSURE
+
+
+@pytest.mark.parametrize("shown", ["?" * 64, "\ufffd" * 40, "." * 64, "x" + "?" * 63, "x" + "." * 58 + "&amp;"])
+def test_what_stands_for_lost_characters_is_no_text(shown: str) -> None:
+    """It may be anybody's."""
+    order = request(description=("x" if shown[0] == "x" else "") + "\U0001f680" * 100)
+    assert judged(order, description=shown) is Match.UNSURE
+    assert judged(order, description=shown, networks="other") is Match.NO
+
+
 def test_a_cut_description_needs_an_equal_name() -> None:
     """The beginning of a name is not enough."""
     for name in (TASK["name"][:16], "another"):
@@ -259,15 +348,21 @@ def test_the_detail_may_show_more_than_the_list() -> None:
     for text, match in ((f"{LONG}{MARKER}", Match.YES), (f"{LONG}{OTHER_MARKER}", Match.NO), (LONG + "x", Match.NO)):
         detail = DETAIL.model_copy(update={"description": text})
         assert task_matching.detail(CUT, row, detail, SINCE) is match
+    escaped, short = ROW.model_copy(update={"description": "&lt;" * 20}), request(description="<" * 30)
+    for text, match in ((f"{'<' * 30} {MARKER}", Match.YES), (f"{'<' * 30} {OTHER_MARKER}", Match.NO)):
+        assert task_matching.row(short, escaped, SINCE) is Match.ASK
+        detail = DETAIL.model_copy(update={"description": text})
+        assert task_matching.detail(short, escaped, detail, SINCE) is match, "shorter, but with a marker"
 
 
 @pytest.mark.parametrize("text", ["\U0001f680 Start", "Umzug \U0001f680 heute", "Umzug\x00heute"])
 def test_a_short_text_that_is_cut_at_an_emoji_or_nul_is_not_created_again(text: str) -> None:
-    """Some databases cut there. Too little to adopt it; a task that is surely older is another's."""
+    """Some databases cut there. Too little to adopt it, too much to take it for another's because it is older."""
     sent, shown = request(description=text), text.partition("\U0001f680")[0].partition("\x00")[0]
-    assert judged(sent, description=shown) is Match.UNSURE
-    assert judged(sent, description=shown, created_at=None) is Match.UNSURE
-    assert judged(sent, description=shown, created_at=OLD) is Match.NO
+    for created_at in (YOUNG, OLD, None):
+        assert judged(sent, description=shown, created_at=created_at) is Match.UNSURE
+        assert judged(sent, was_sent=False, description=shown, created_at=created_at) is Match.UNSURE
+    assert judged(sent, description=text[: len(shown) // 2 + 1], created_at=OLD) is Match.NO
     assert judged(sent, description=shown, networks="other") is Match.NO
     assert judged(sent, description=shown + "x") is Match.NO
 
