@@ -122,19 +122,71 @@ PAUSE = Plan(reconcile="always", claims=True, claims_away="pause")
 
 
 @pytest.mark.parametrize(
-    ("plan", "seconds", "is_window"),
-    [(ALWAYS, 109.9, True), (ALWAYS, 110.1, False), (Plan(), 500.0, True), (PAUSE, 60.0, False)],
+    ("plan", "looked", "seconds", "is_window"),
+    [
+        (ALWAYS, True, 109.9, True),
+        (ALWAYS, True, 110.1, False),
+        (ALWAYS.model_copy(update={"marker": False}), True, 500.0, True),
+        (Plan(), True, 109.9, True),
+        (Plan(), True, 110.1, False),
+        (Plan(), False, 500.0, True),
+        (PAUSE, True, 60.0, False),
+    ],
 )
 def test_two_tasks_of_copies_are_window_for_110_seconds_only(
-    deliveries: FourDeliveries, plan: Plan, seconds: float, is_window: bool
+    deliveries: FourDeliveries, plan: Plan, looked: bool, seconds: float, is_window: bool
 ) -> None:
-    """With a look-up before every create; without it a repeat may come later, and under `pause` there is no window."""
+    """With a look-up before the create; without it a repeat may come later, and under `pause` there is no window."""
     calls = [
         call(deliveries.first, 0.0, 0.1, task="task", looked=True),
-        call(deliveries.other, seconds, seconds + 0.1, task="more", looked=True),
+        call(deliveries.other, seconds, seconds + 0.1, task="more", looked=looked),
     ]
     deliveries.first.lost_at = 900.0
     found = facts(calls, [event(deliveries.first, 0.2)], are_claims_common=plan.claims_away == "pause", plan=plan)
+    verdict = check_laws(found)
+    assert ("two tasks: task and more" in verdict.violations) is not is_window
+    assert len(verdict.windows) == is_window
+
+
+@pytest.mark.parametrize(("seconds", "is_window"), [(109.9, True), (110.1, False)])
+def test_two_tasks_of_one_message_are_window_for_110_seconds_only(
+    deliveries: FourDeliveries, seconds: float, *, is_window: bool
+) -> None:
+    """A copy and a redelivery live on at two replicas; no sender repeats them, so the settings do not matter."""
+    deliveries.copy.process = "C"
+    deliveries.copy.lost_at = deliveries.again.lost_at = 900.0
+    plan = Plan(reconcile="ambiguous", marker=False)
+    calls = [
+        call(deliveries.again, 100.0, 100.1, task="task", looked=True),
+        call(deliveries.copy, 100.0 + seconds, 100.1 + seconds, task="more", looked=True),
+    ]
+    verdict = check_laws(facts(calls, [event(deliveries.again, 100.2)], plan=plan))
+    assert ("two tasks: task and more" in verdict.violations) is not is_window
+    assert len(verdict.windows) == is_window
+
+
+@pytest.mark.parametrize(
+    ("is_claimed", "emptied_at", "is_window"),
+    [
+        ((False, True), None, True),
+        ((True, False), None, True),
+        ((True, True), None, False),
+        ((True, True), 10.0, True),
+        ((True, True), 90.0, False),
+    ],
+)
+def test_two_tasks_while_redis_was_away_are_window_only_without_common_claim(
+    deliveries: FourDeliveries, is_claimed: tuple[bool, bool], emptied_at: float | None, *, is_window: bool
+) -> None:
+    """If both creates were made under a claim, and Redis lost no records in between, that it was away is no excuse."""
+    calls = [
+        call(deliveries.first, 0.0, 0.1, task="task", looked=True),
+        call(deliveries.other, 60.0, 60.1, task="more", looked=True),
+    ]
+    deliveries.first.lost_at = 900.0
+    calls[0].is_claimed, calls[1].is_claimed = is_claimed
+    found = facts(calls, [event(deliveries.first, 0.2)], plan=Plan(reconcile="always", claims=True))
+    found.claims_emptied_at = () if emptied_at is None else (emptied_at,)
     verdict = check_laws(found)
     assert ("two tasks: task and more" in verdict.violations) is not is_window
     assert len(verdict.windows) == is_window
@@ -332,6 +384,22 @@ def test_event_that_says_parked_without_parked_copy_is_violation(deliveries: Fou
     parked_event.parked = True
     violations = check_laws(facts([], [parked_event], plan=Plan(delays=()))).violations
     assert violations == ["an event says parked, but nothing is"]
+
+
+@pytest.mark.parametrize(
+    ("is_repeated", "has_other", "claims", "is_window"),
+    [(True, True, False, True), (False, True, False, False), (True, False, False, False), (True, True, True, False)],
+)
+def test_lost_parking_is_window_only_for_answers_from_memory_without_claims(
+    deliveries: FourDeliveries, is_repeated: bool, has_other: bool, claims: bool, *, is_window: bool
+) -> None:
+    """What is parked is confirmed before its event; another replica came to another outcome."""
+    answer, other = event(deliveries.first, 9.0, "exhausted"), event(deliveries.other, 5.0)
+    answer.parked, answer.is_repeated = True, is_repeated
+    found = facts([], [other, answer] if has_other else [answer], plan=Plan(delays=(), claims=claims))
+    verdict = check_laws(found)
+    assert any("its parking was lost" in window for window in verdict.windows) is is_window
+    assert ("an event says parked, but nothing is" in verdict.violations) is not is_window
 
 
 def test_success_after_exhausted_event_is_window_without_claims(deliveries: FourDeliveries) -> None:

@@ -1,6 +1,7 @@
 """Tests of the simulation: coverage, reproducible runs, and no broken law in a short exploration."""
 
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -9,10 +10,13 @@ from tests.simulation.explore import explore, replay
 from tests.simulation.mutations.catalogue import MUTATIONS
 from tests.simulation.scenario.call_endings import CALL_ENDINGS, ENDINGS_OF_EVERY_REQUEST
 from tests.simulation.scenario.fault_points import CLAIMS_FAULTS_ANYWHERE, FAULTS_ANYWHERE, FAULTS_BY_POINT
-from tests.simulation.scenario.plan import Plan, PlannedRequest
+from tests.simulation.scenario.plan import CREATE_DEADLINE_SECONDS, Plan, PlannedRequest
 from tests.simulation.scenario.random_plans import sampled
 from tests.simulation.test_mutations import RUNS
+from tests.simulation.world import claims
 from tests.simulation.world.assembly import assemble
+from worker.bootstrap.components import LEASE_PER_CALL
+from worker.claims import redis_claims
 
 WITHOUT_LOOKUP = next(
     mutation for mutation in MUTATIONS if mutation.name == "skips the look-up after an ambiguous create"
@@ -31,6 +35,13 @@ def test_short_exploration_with_every_fault_breaks_no_law() -> None:
     }
     assert report.runs == report.enumerated + report.sampled == RUNS
     assert f"{RUNS:,} runs" in "\n".join(report.lines())
+    guarantees = (Path(__file__).parents[2] / "docs" / "guarantees.md").read_text()
+    for count, what in (
+        (report.injected, "kinds of faults"),
+        (report.passed, "fault points"),
+        (CALL_ENDINGS, "endings"),
+    ):
+        assert f"**{len(count)} {what}" in guarantees
 
 
 @pytest.mark.parametrize("ending", CALL_ENDINGS)
@@ -144,3 +155,10 @@ def test_request_without_event_is_violation() -> None:
     """A run that ends with an unacknowledged request is reported as unfinished, and the request as lost."""
     run, _ = replay(Plan(), lambda *_: IdleDispatcher())
     assert run.violations == ["the run does not end: 1 requests left, busy: []", "lost: no final event"]
+
+
+def test_simulated_claims_last_as_long_as_the_workers() -> None:
+    """With the default deadline of a call; and a Redis that is younger than ten minutes proves nothing."""
+    by_call = LEASE_PER_CALL * CREATE_DEADLINE_SECONDS
+    assert {"look": redis_claims.LEASE_SECONDS, "pause": by_call} == claims.CLAIM_SECONDS
+    assert redis_claims.MIN_MEMORY_AGE_SECONDS == claims.MIN_MEMORY_AGE_SECONDS == 600.0

@@ -44,8 +44,8 @@ class Assumed:
 
     peak: float = 3.0
     """How many times the day's mean the busiest minutes bring."""
-    calls: float = 1.1
-    """Calls at the service per request: one create, and a tenth more for looks and repeats."""
+    calls: float = 2.1
+    """Calls at the service per request: one look-up, one create, and a tenth more for repeats."""
     call_seconds: float = 1.0
     quota_per_second: float = 5.0
     """Calls that the service takes from one account in one region."""
@@ -76,7 +76,7 @@ def size(per_day: int, measured: Measured, assumed: Assumed) -> Size:
     mean = per_day / DAY
     peak = mean * assumed.peak
     in_flight = _up(peak * assumed.calls * assumed.call_seconds)
-    cores = peak * measured.cpu_us / 1e6
+    cores = peak * assumed.calls * measured.cpu_us / 1e6
     queues = _up(peak / (measured.queue_through_per_second * assumed.share))
     by_cpu, by_hold = _up(cores / assumed.share), _up(in_flight / PREFETCH)
     replicas = queues * max(2, _up(max(by_cpu, by_hold) / queues))
@@ -110,7 +110,7 @@ def read() -> Measured:
 def figures(measured: Measured) -> str:
     """The measured constants as a table."""
     rows = [
-        ("CPU of a request, claims on, log level `info`", f"{measured.cpu_us:,} µs"),
+        ("CPU of a request with one call, claims on, log level `info`", f"{measured.cpu_us:,} µs"),
         ("resident memory of a replica, 64 in flight", f"{measured.rss_mb} MB"),
         ("AMQP connections of a replica", f"{measured.amqp_connections}"),
         ("Redis connections of a replica", f"{measured.redis_connections}"),

@@ -308,19 +308,15 @@ class Executor:
 
     def _schedule_retry(self, context: DeliveryContext, error: CallError) -> Outcome:
         """No attempt is left in hand: the next retry level, or the end of the schedule."""
-        now = self._now()
-        listing_delay_left = (
-            self._retry_policy.listing_delay_left(context.envelope.last_sent_at, now) if context.needs_lookup else 0.0
-        )
-        if self._retry_policy.has_retries_left(context.envelope) or self._retry_policy.costs_nothing(
-            error, context.envelope, now
-        ):
-            return self._retry_policy.after(error, context.envelope, listing_delay_left, now)
+        policy, envelope, now = self._retry_policy, context.envelope, self._now()
+        listing_delay_left = policy.listing_delay_left(envelope.last_sent_at, now) if context.needs_lookup else 0.0
+        if policy.has_retries_left(envelope) or policy.costs_nothing(error, envelope, now):
+            return policy.after(error, envelope, listing_delay_left, now)
         if context.last_call_was_lookup and self._may_have_been_sent(context):
             return self._failed(context, Reason.UNRESOLVED, error)
         if context.ambiguous_create is not None:
             # The schedule is used up, but whether a task exists is not known before the listing delay is over.
-            return self._retry_policy.after(error, context.envelope, listing_delay_left, now)
+            return policy.after(error, envelope, listing_delay_left, now)
         return self._failed(context, Reason.EXHAUSTED, error)
 
     def _is_expired(self, context: DeliveryContext) -> bool:
@@ -331,7 +327,8 @@ class Executor:
     ) -> Completed:
         if error is not None:
             context.envelope = context.envelope.failed_with(LastError.of(error))
-        said = final_events.MAY_NOT_LIST if reason is Reason.FORBIDDEN and context.last_call_was_lookup else None
+        is_lookup = reason is Reason.FORBIDDEN and context.last_call_was_lookup
+        said = final_events.MAY_NOT_LIST.get(self._retry_policy.reconcile) if is_lookup else None
         migration, envelope, now = context.migration, context.envelope, self._now()
         known = error or envelope.last_error
         return final_events.failed(migration, envelope, reason, now, error=known, candidates=candidates, said=said)

@@ -26,10 +26,13 @@ MESSAGES = {
     Reason.UNRESOLVED: "it could not be established whether a task exists",
     Reason.POISON: "the request took its worker down again and again",
 }
-MAY_NOT_LIST = (
-    "the worker's credentials may not list migration tasks in this project, which WORKER_RECONCILE=always needs before "
-    "every create: grant the right dcs:migrationTask:list, or set WORKER_RECONCILE=ambiguous"
-)
+MAY_NOT_LIST = {
+    "always": "the worker's credentials may not list migration tasks in this project, which WORKER_RECONCILE=always "
+    "needs before every create: grant the right dcs:migrationTask:list, or set WORKER_RECONCILE=ambiguous",
+    "ambiguous": "the worker's credentials may not list migration tasks in this project, which WORKER_RECONCILE="
+    "ambiguous needs for a repeated delivery, and while Redis is away: grant the right dcs:migrationTask:list",
+}
+"""By `WORKER_RECONCILE`."""
 
 
 def succeeded(

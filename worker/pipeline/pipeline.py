@@ -68,9 +68,8 @@ class DeliveryPipeline:
 
     async def run(self, delivery: Delivery) -> None:
         """Process `delivery` until it is settled, or left to the broker because its channel was closed."""
-        started = time.perf_counter()
+        started, envelope = time.perf_counter(), self._envelope(delivery)
         self._observer.received(redelivered=delivery.redelivered)
-        envelope = self._envelope(delivery)
         outcome: Outcome
         try:
             migration = self._parser.read(delivery.body, delivery.content_encoding)
@@ -102,9 +101,8 @@ class DeliveryPipeline:
 
     async def postpone(self, delivery: Delivery, why: str) -> None:
         """Let a delivery wait in the broker, at no cost."""
-        envelope = self._envelope(delivery)
+        started, envelope = time.perf_counter(), self._envelope(delivery)
         self._observer.received(redelivered=delivery.redelivered)
-        started = time.perf_counter()
         outcome = self._retry_policy.wait(envelope, 0.0, why)
         is_settled = await self._settler.settle(delivery, None, envelope, outcome)
         self._report(delivery, None, envelope, outcome if is_settled else DeliveryLost(None), started)
@@ -200,7 +198,10 @@ class DeliveryPipeline:
                 return self._claimed_elsewhere(context, other)
             case Granted():
                 if (known := self._from_memory(context, answer)) is not None:
-                    await claims.conclude(context.migration, known)
+                    if answer.has_record:  # of a later message, perhaps: what was sent for it must stay known
+                        await claims.release(context.migration, answer.last_sent_at, answer.last_error)
+                    else:
+                        await claims.conclude(context.migration, known)
                     return known
         context.is_claimed = partial(claims.is_claimed, context.migration)
         try:
@@ -218,15 +219,14 @@ class DeliveryPipeline:
     def _from_memory(self, context: DeliveryContext, answer: Granted | Unavailable) -> Completed | None:
         """What this replica knows of the request and Redis does not; None: it is executed, with what Redis knows."""
         failure = self._deduplicator.completed(context.migration)
+        if failure is not None and (not failure.parked or isinstance(answer, Unavailable)):
+            return self._same_outcome(context, failure)
         if isinstance(answer, Unavailable):
             conflicts = self._conflicts(context, self._deduplicator.unfinished(context.migration))
-            unknown = final_events.conflicting(context.migration, context.envelope, self._now()) if conflicts else None
-            return unknown if failure is None else self._same_outcome(context, failure)
+            return final_events.conflicting(context.migration, context.envelope, self._now()) if conflicts else None
         is_first, last_sent_at = answer.is_first, answer.last_sent_at
         if failure is not None:
-            if not failure.parked and not answer.has_record:
-                return self._same_outcome(context, failure)
-            # Replayed, dropped or sent anew since; a create may have been sent before.
+            # Replayed or dropped since; a create may have been sent before.
             self._deduplicator.forget(context.migration)
             is_first, last_sent_at = False, last_sent_at or from_text(failure.completed_at)
         context.envelope = context.envelope.sent_at_least(last_sent_at, answer.last_error)
@@ -240,9 +240,8 @@ class DeliveryPipeline:
         now = self._now()
         if other.is_last_send_unknown:
             context.envelope = context.envelope.sent_at_least(now)
-        return self._retry_policy.wait(
-            context.envelope, self._retry_policy.listing_delay_left(context.envelope.last_sent_at, now), "claimed"
-        )
+        listing_delay_left = self._retry_policy.listing_delay_left(context.envelope.last_sent_at, now)
+        return self._retry_policy.wait(context.envelope, listing_delay_left, "claimed")
 
     def _is_answered_by(self, context: DeliveryContext, completed: Completed) -> bool:
         return completed.answers(context.migration, context.envelope)

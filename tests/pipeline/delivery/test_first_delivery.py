@@ -1,5 +1,6 @@
 """First deliveries: a request in, a task created, an event out, an acknowledgement."""
 
+import asyncio
 import gzip
 import json
 
@@ -18,6 +19,7 @@ from tests.pipeline.fakes import (
     THROTTLED,
     TIMEOUT,
     UNSENT,
+    FakeClaims,
     FakeDelivery,
     copy_headers,
     request,
@@ -25,6 +27,7 @@ from tests.pipeline.fakes import (
     task_found,
 )
 from worker.policy.call_result import CallError, ConflictingTask, TaskCreated, TaskFound, TaskNotFound
+from worker.policy.outcome import Unavailable
 from worker.policy.retry_policy import RetryPolicy
 
 
@@ -200,6 +203,28 @@ async def test_more_is_looked_through_only_when_a_create_may_have_been_sent() ->
     assert bench.dcs.was_sent == [False, True]
 
 
+async def test_after_two_lookups_that_were_too_old_for_their_create_the_request_waits_at_no_cost() -> None:
+    """The absence of a task is believed for five seconds; each look-up is older when its create could be sent."""
+    bench, delivery = Bench(RetryPolicy()), FakeDelivery()
+    is_still_ours = delivery.is_still_ours
+
+    async def slowly() -> bool:
+        bench.now += 3.0
+        return await is_still_ours()
+
+    delivery.is_still_ours = slowly  # type: ignore[method-assign]
+    await bench.deliver(delivery)
+    assert (bench.dcs.calls, bench.observer.outcomes) == (["find", "find"], [("retried", "look")])
+    assert bench.publisher.published[0].headers["x-round"] == 0
+
+
+async def test_lookup_has_one_deadline_in_all() -> None:
+    """However many calls it makes; a look-up that takes longer has failed, and proves nothing."""
+    bench = Bench(RetryPolicy(lookup_timeout=0.01, tries=1), find=[asyncio.Event()])
+    await asyncio.wait_for(bench.deliver(FakeDelivery()), 5)
+    assert (bench.dcs.calls, bench.observer.outcomes) == (["find"], [("retried", "timeout")])
+
+
 @pytest.mark.parametrize(
     ("delivery", "was_sent"),
     [
@@ -246,6 +271,17 @@ async def test_forbidden_lookup_is_unresolved_only_if_create_may_have_been_sent(
     await bench.deliver(delivery)
     (event,) = bench.publisher.events
     assert (event["reason"], event["parked"], bench.dcs.calls) == (reason, True, ["find"])
+
+
+@pytest.mark.parametrize("is_redis_away", [False, True], ids=["has only waited", "Redis is away"])
+async def test_advice_for_forbidden_lookup_is_not_the_present_setting(is_redis_away: bool) -> None:
+    """WORKER_RECONCILE=ambiguous looks too: for a delivery that is not the first, and while Redis is away."""
+    claims = FakeClaims(Unavailable()) if is_redis_away else None
+    bench = Bench(find=[FORBIDDEN], claims=claims)
+    await bench.deliver(FakeDelivery(headers={} if is_redis_away else copy_headers(1)))
+    (event,) = bench.publisher.events
+    assert event["reason"] == "forbidden"
+    assert event["message"].endswith("grant the right dcs:migrationTask:list")
 
 
 async def test_request_that_waited_here_is_not_unresolved() -> None:

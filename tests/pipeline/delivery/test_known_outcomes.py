@@ -246,24 +246,28 @@ async def test_parked_in_memory_is_confirmed_by_redis(
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("answer", "recorded"),
     [
-        (Unavailable(), ("rejected", True)),
-        (Granted(has_record=False), ("rejected", True)),
-        (Granted(is_first=False), ("created", False)),
+        (Unavailable(), None),
+        (Granted(has_record=False), "conclude"),
+        (Granted(is_first=False, last_sent_at=NOW + 30), ("release", NOW + 30)),
     ],
     ids=["away", "forgotten", "sent anew elsewhere"],
 )
-async def test_rejected_in_memory_is_confirmed_by_redis(answer: ClaimAnswer, reason: tuple[str, bool]) -> None:
-    """Another replica may work on a later message; a Redis that did not hear of the failure is told."""
+async def test_published_rejection_answers_earlier_message_whatever_redis_knows(
+    answer: ClaimAnswer, recorded: str | tuple[str, float] | None
+) -> None:
+    """A Redis that did not hear of it is told, unless a replica works on a later message: what it sent stays known."""
     claims = FakeClaims()
     bench = Bench(create=[REJECTED, CREATED], claims=claims)
     await bench.deliver(FakeDelivery())
-    claims.answer = answer
+    claims.answer, before = answer, len(claims.recorded)
     bench.now += 60
     await bench.deliver(FakeDelivery(headers=copy_headers()))
-    assert published(bench) == [("rejected", False), reason]
-    assert claims.recorded[-1][0] == "conclude"
+    assert published(bench) == [("rejected", False), ("rejected", True)]
+    assert bench.dcs.calls == ["create"]
+    told = [each if each[0] == "release" else each[0] for each in claims.recorded[before:]]
+    assert told == ([] if recorded is None else [recorded])
 
 
 async def test_parked_in_memory_gives_way_to_outcome_in_redis() -> None:

@@ -6,7 +6,7 @@ replicas of which the later one could not learn what the earlier one did.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
@@ -20,6 +20,7 @@ from tests.simulation.checks.outcomes import (
     denied_tasks,
     event_ids,
     parked_twice,
+    sent_message,
     tasks_of_failed_messages,
 )
 from tests.simulation.checks.throttle import (
@@ -81,6 +82,7 @@ class RunFacts:
     last_events: list[LastEvent] = field(default_factory=list)
     status: Callable[[str, float], str] = lambda *_: "RUNNING"
     """Status word of a task at a time."""
+    claims_emptied_at: Sequence[float] = ()
 
 
 @dataclass(slots=True)
@@ -113,8 +115,7 @@ def check_laws(facts: RunFacts) -> Verdict:
         over_at = min((event.at for event in events[request_key] if is_final(event)), default=math.inf)
         verdict.violations += _check_calls(facts, calls[request_key], over_at)
         known = (event for event in events[request_key] if facts.is_sound or event.reason != "conflict")
-        late_tasks = tasks_of_failed_messages(arrivals, known, calls[request_key], could_know)
-        _report_late_tasks(facts, list(late_tasks), verdict)
+        verdict.violations += tasks_of_failed_messages(arrivals, known, calls[request_key], could_know)
         verdict.violations += parked_twice(
             parked[request_key], events[request_key], partial(_could_know_failure, facts)
         )
@@ -225,7 +226,8 @@ def _must_be_listed_at(facts: RunFacts, earlier: CreateCall, later: CreateCall) 
 def _check_one_task(facts: RunFacts, calls: list[CreateCall], verdict: Verdict) -> None:
     creators = [call for call in calls if call.task_id is not None]
     for earlier, later in combinations(creators, 2):
-        if _could_know_calls(facts, earlier.delivery, later.delivery) or not _is_in_window(facts.plan, earlier, later):
+        is_known = _could_know_calls(facts, earlier.delivery, later.delivery)
+        if is_known or _have_common_claim(facts, earlier, later) or not _is_in_window(facts.plan, earlier, later):
             verdict.violations.append(f"two tasks: {earlier.task_id} and {later.task_id}")
         else:
             verdict.windows.append(
@@ -240,25 +242,27 @@ def _check_one_task_per_id(facts: RunFacts, calls: Mapping[RequestKey, list[Crea
             _check_one_task(facts, calls[number, False] + calls[number, True], verdict)
 
 
+def _have_common_claim(facts: RunFacts, earlier: CreateCall, later: CreateCall) -> bool:
+    """Whether both calls were made under a claim, and the claims forgot nothing in between."""
+    is_forgotten = any(earlier.delivery.at <= at <= later.started_at for at in facts.claims_emptied_at)
+    return earlier.is_claimed and later.is_claimed and not is_forgotten
+
+
 def _is_in_window(plan: Plan, earlier: CreateCall, later: CreateCall) -> bool:
     """Whether two replicas without a common claim may begin both calls, by the documented window."""
     seconds = 2 * CREATE_DEADLINE_SECONDS + plan.listing_delay + WINDOW_MARGIN_SECONDS
-    is_repeat_known = plan.reconcile == "always" and plan.marker
-    return not is_repeat_known or abs(later.started_at - earlier.started_at) <= seconds
-
-
-def _report_late_tasks(facts: RunFacts, late_tasks: list[str], verdict: Verdict) -> None:
-    if facts.plan.claims and not facts.is_sound:  # emptied claims know of no failure, and are asked first
-        verdict.windows += ["created after a failure that the claims forgot"] * len(late_tasks)
-    else:
-        verdict.violations += late_tasks
+    is_looked_for = plan.marker and later.lookup_answered_at is not None
+    is_of_one_message = sent_message(earlier.delivery) is sent_message(later.delivery)
+    return not (is_looked_for or is_of_one_message) or abs(later.started_at - earlier.started_at) <= seconds
 
 
 def _check_events(facts: RunFacts, events: list[Event], is_parked: bool, verdict: Verdict) -> None:
     if not events:
         verdict.violations.append("lost: no final event")
-    if any(event.parked for event in events) and not is_parked:
-        if not facts.plan.claims and not all(event.parked for event in events):
+    says_parked = [event for event in events if event.parked]
+    if says_parked and not is_parked:
+        are_from_memory = all(event.is_repeated for event in says_parked) and len(says_parked) < len(events)
+        if not facts.plan.claims and are_from_memory:
             # A replica remembers what it lost with its delivery; another one came to another outcome.
             verdict.windows.append("answered as parked, though its parking was lost, without claims")
         else:

@@ -21,6 +21,14 @@ CouldKnow = Callable[[DeliveryRecord, DeliveryRecord], bool]
 """Whether the second delivery could know of the event of the first."""
 
 
+def sent_message(delivery: DeliveryRecord) -> Message:
+    """The sender's message that a delivery is of."""
+    message = delivery.message
+    while message.parent is not None:
+        message = message.parent.message
+    return message
+
+
 def event_ids(events: Iterable[Event]) -> Iterator[str]:
     """One event id, one meaning; two meanings, two ids. A failure also speaks of one message body."""
     meanings: dict[str, set[object]] = defaultdict(set)
@@ -55,10 +63,7 @@ class Arrivals:
 
     def first_of(self, delivery: DeliveryRecord) -> DeliveryRecord:
         """The first delivery of the sender's message that a delivery is of."""
-        message = delivery.message
-        while message.parent is not None:
-            message = message.parent.message
-        return self.first.get(message, delivery)
+        return self.first.get(sent_message(delivery), delivery)
 
     def is_later(self, delivery: DeliveryRecord, failure: Event) -> bool:
         """Whether the message of a delivery can have arrived after a failure, by the clocks of the replicas."""

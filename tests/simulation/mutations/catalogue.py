@@ -112,6 +112,11 @@ MUTATIONS = (
         seed=639,
     ),
     Mutation(
+        "creates for a message whose failure only Redis forgot",
+        replace_class(PIPELINE, settlement.ForgetFailuresUnknownToRedis),
+        seed=2978,
+    ),
+    Mutation(
         "skips the look-up after an ambiguous create",
         replace_class(EXECUTOR, decisions.SkipLookupAfterAmbiguous),
         seed=3,

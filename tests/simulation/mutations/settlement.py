@@ -12,7 +12,7 @@ from worker.pipeline.pipeline import DeliveryPipeline
 from worker.pipeline.settler import Settler
 from worker.policy.call_result import UnconfirmedError
 from worker.policy.migration_request import MigrationRequest
-from worker.policy.outcome import Completed, Outcome, Requeued, RetryLater
+from worker.policy.outcome import Completed, Granted, Outcome, Requeued, RetryLater, Unavailable
 
 
 class AckBeforeConfirm(Settler):
@@ -146,6 +146,16 @@ class AnswerExpiredCopies(DeliveryPipeline):
     def _is_answered_by(self, context: DeliveryContext, completed: Completed) -> bool:
         """Switch the law off."""
         return completed.answers(context.migration, replace(context.envelope, last_sent_at=None))
+
+
+class ForgetFailuresUnknownToRedis(DeliveryPipeline):
+    """Pipeline that works anew on a request whose failure it published, if Redis has a record but not the failure."""
+
+    def _from_memory(self, context: DeliveryContext, answer: Granted | Unavailable) -> Completed | None:
+        """Switch the law off."""
+        if isinstance(answer, Granted) and answer.has_record:
+            self._deduplicator.forget(context.migration)
+        return super()._from_memory(context, answer)
 
 
 class UnsharedOutcomes(AlteredProxy):

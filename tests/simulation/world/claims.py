@@ -55,7 +55,8 @@ class ClaimStore:
         self.claim_seconds = CLAIM_SECONDS[claims_away]
         self.pauses = claims_away == "pause"
         self._away: dict[str, tuple[float, float]] = {}
-        self._emptied_at = -math.inf
+        self.emptied_at: list[float] = []
+        """When it lost its entries."""
 
     def away(self, replica: str) -> tuple[float, float]:
         """From when and until when a replica cannot reach it, the last time."""
@@ -75,7 +76,7 @@ class ClaimStore:
     def empty(self, now: float) -> None:
         """Lose all entries."""
         self.records.clear()
-        self._emptied_at = now
+        self.emptied_at.append(now)
         self.lose_reply()
 
     def take(
@@ -90,7 +91,7 @@ class ClaimStore:
         record = self.records.get(migration.key)
         if record is None:
             self.records[migration.key] = ClaimRecord(migration.fingerprint, owner, now + self.claim_seconds)
-            age = now - self._emptied_at
+            age = now - (self.emptied_at[-1] if self.emptied_at else -math.inf)
             if age < MIN_MEMORY_AGE_SECONDS and self.pauses:
                 forgotten = CREATE_DEADLINE_SECONDS + self.claim_seconds / 3
                 return Granted(is_first=False, last_sent_at=epoch_now - age + forgotten, has_record=False)

@@ -45,12 +45,14 @@ class DcsClient:
         if migration.not_after is not None and replica.epoch_now() > migration.not_after:
             replica.report_violation("created after not_after")
         call = self._dcs.start_create(migration, delivery)
+        call.is_claimed = replica.is_claimed(migration)
         replica.log("create: %s%s", call.ending, f" -> {call.task_id}" if call.task_id else "")
         await replica.point("create.sent")
         if CALL_ENDINGS[call.ending].received == "deadline":
             await asyncio.sleep(max(0.0, call.started_at + CREATE_DEADLINE_SECONDS - replica.now))
         await replica.point("create.after")
         self._dcs.end_create(call)
+        call.is_claimed = call.is_claimed and replica.is_claimed(migration)
         result = received(call.ending, call.task_id or "", self._classify)
         if isinstance(result, TaskCreated):
             self._created[result.instance_id] = migration.key

@@ -72,6 +72,8 @@ class CreateCall:
     task_id: str | None = None
     listed_at: float = math.inf
     """When its task would be listed without that assumption."""
+    is_claimed: bool = False
+    """From its begin to its end its replica certainly had the claim."""
 
     def is_listed(self, now: float) -> bool:
         """Whether its task is listed."""

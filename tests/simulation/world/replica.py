@@ -16,6 +16,7 @@ from tests.simulation.world.records import CURRENT_DELIVERY, DeliveryRecord
 from tests.simulation.world.task_states import TaskStates
 from worker.pipeline.ports import CLAIMS_AWAY
 from worker.policy.freeze_detector import FROZEN_AFTER
+from worker.policy.migration_request import MigrationRequest
 
 HEARTBEAT_TIMEOUT_SECONDS: Final = 20.0
 """Silence after which the broker closes a connection: two heartbeats of 10 s."""
@@ -116,6 +117,10 @@ class Replica:
         if self.process.frozen_callbacks is not None:
             await asyncio.sleep(0)
         return fault
+
+    def is_claimed(self, migration: MigrationRequest) -> bool:
+        """Whether this replica certainly has the claim on a request."""
+        return self._claims is not None and self._claims.is_claimed(migration)
 
     def claims_back(self) -> None:
         """The claims can be reached again: tell them what they did not hear, and consume."""

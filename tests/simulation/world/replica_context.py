@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from worker.policy.migration_request import MigrationRequest
+
 
 class ReplicaContext(Protocol):
     """The replica that a port belongs to."""
@@ -29,6 +31,10 @@ class ReplicaContext(Protocol):
 
     def report_violation(self, text: str) -> None:
         """Report a broken law."""
+        ...
+
+    def is_claimed(self, migration: MigrationRequest) -> bool:
+        """Whether the replica certainly has the claim on a request."""
         ...
 
     def claims_back(self) -> None:

@@ -92,6 +92,7 @@ class Simulation:
             broker.watch_starts,
             broker.last_events,
             lambda task_id, at: self.dcs.created_tasks()[task_id].status(at),
+            self.claim_store.emptied_at,
         )
         verdict = check_laws(facts)
         self.result.windows += verdict.windows

@@ -30,23 +30,23 @@ def test_the_document_has_the_tables_of_what_was_measured() -> None:
 def test_an_example_by_hand() -> None:
     """A thousand a second on the mean, reckoned with pencil and paper."""
     found = size(1_000 * DAILY, ROUND, Assumed())
-    assert (found.mean, found.peak, round(found.calls, 6)) == (1_000, 3_000, 3_300)
-    assert found.quotas == 660
-    assert found.in_flight == 3_300
-    assert found.cores == 3.0
+    assert (found.mean, found.peak, round(found.calls, 6)) == (1_000, 3_000, 6_300)
+    assert found.quotas == 1_260
+    assert found.in_flight == 6_300
+    assert round(found.cores, 6) == 6.3
     assert found.queues == 3
-    # 3,300 in flight are 52 prefetch windows, which three queues share: 18 for each.
-    assert found.replicas == 54
-    assert (found.amqp_connections, found.memory_mb) == (108, 54 * 80)
-    assert found.redis_mb == 1_000 * DAILY * 7 * 500 / 1e6 + 1
+    # 6,300 in flight are 99 prefetch windows, which three queues share: 33 for each.
+    assert found.replicas == 99
+    assert (found.amqp_connections, found.memory_mb) == (198, 99 * 80)
+    assert found.redis_mb == 1_000 * DAILY * 7 * 500 / 1e6 + 2
 
 
 def test_a_slow_worker_needs_replicas_for_its_cpu() -> None:
     """Where calls are short, CPU decides: half of a core is planned with."""
-    found = size(1_000 * DAILY, ROUND, Assumed(call_seconds=0.01, peak=1.0))
-    assert found.in_flight == 11
+    found = size(1_000 * DAILY, ROUND, Assumed(calls=1.0, call_seconds=0.01, peak=1.0))
+    assert found.in_flight == 10
     assert (found.queues, found.replicas) == (1, 2)
-    assert size(8_000 * DAILY, ROUND, Assumed(call_seconds=0.01, peak=1.0)).replicas == 16
+    assert size(8_000 * DAILY, ROUND, Assumed(calls=1.0, call_seconds=0.01, peak=1.0)).replicas == 16
 
 
 @pytest.mark.parametrize("per_day", [1, *sizing.EXAMPLES])

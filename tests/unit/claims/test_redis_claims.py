@@ -140,6 +140,29 @@ async def test_stored_expired_answers_no_copy_that_may_have_task() -> None:
         await claims.aclose()
 
 
+@pytest.mark.parametrize(
+    ("seconds", "call_seconds", "is_first", "last_sent_at"),
+    [(99.5, None, False, None), (99.5, 30.0, False, float(MEMORY) + 30.0 + 15.0), (600.0, 30.0, True, None)],
+    ids=["look", "pause", "old enough"],
+)
+async def test_request_that_a_young_redis_does_not_know_is_not_taken_for_new(
+    seconds: float, call_seconds: float | None, is_first: bool, last_sent_at: float | None
+) -> None:
+    """Under `pause` also the end of a create is awaited that began under a claim which Redis forgot."""
+
+    def answer(parts: list[bytes]) -> bytes:
+        if parts[0] == b"GET" or parts[3] == scripts.MEMORY_KEY:
+            return bulk(MEMORY if parts[0] == b"GET" else MEMORY + b" 3600.0 1000 4000")
+        return bulk(b"new")
+
+    async with listening(answering(answer)) as url:
+        claims = RedisClaims(lambda: url, RecordingObserver(), lease=45.0, call_seconds=call_seconds)
+        await asyncio.wait_for(claims.start(), 5)
+        granted = await claims.take(MIGRATION, float(MEMORY) + seconds, REDELIVERED)
+        await claims.aclose()
+    assert granted == Granted(is_first=is_first, last_sent_at=last_sent_at)
+
+
 async def test_rotated_password_is_used_by_the_next_connection() -> None:
     """Redis takes the new password only, and the URL is read again for each session."""
     observer, passwords, url = RecordingObserver(), list[bytes](), ["old"]

@@ -109,7 +109,7 @@ def _check_claims(settings: Settings, consumers: int | None) -> Check:
     name, remedy = "claims", "set WORKER_CLAIMS_URL=redis://HOST:6379/0, the same for every replica"
     if settings.claims_url is not None:
         return ok(name, f"on, shared through Redis; while Redis is away: {CLAIMS_AWAY_MODES[settings.claims_away]}")
-    if consumers is not None and consumers > 1:
-        several = f"off, but {consumers} consumers of the requests queue (one replica can have several)"
-        return warning(name, f"{several}: two replicas can handle copies of one request", remedy)
-    return unchecked(name, "off; fine with a single replica", remedy)
+    window = "copies of one request at the same time at two replicas, or before and after a restart, can make two tasks"
+    if consumers is None or consumers < 2:
+        return unchecked(name, f"off: {window}", remedy)
+    return warning(name, f"off, with {consumers} consumers of the queue (a replica can have several): {window}", remedy)

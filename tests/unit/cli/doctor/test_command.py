@@ -106,6 +106,21 @@ def test_reconciliation_off_is_a_warning() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("environment", "check", "said"),
+    [
+        ({}, "reconciliation", "always: look-up before every create, which costs one GET per create"),
+        ({"WORKER_RECONCILE": "ambiguous"}, "reconciliation", "a request that is sent twice can be created twice"),
+        ({"WORKER_CLAIMS_URL": ""}, "claims", "at two replicas, or before and after a restart, can make two tasks"),
+        ({}, "claims", "while Redis is away: continues as without claims"),
+        ({"WORKER_CLAIMS_AWAY": "pause"}, "claims", "while Redis is away: no create begins"),
+    ],
+)
+def test_mode_and_its_cost_are_named(environment: dict[str, str], check: str, said: str) -> None:
+    """Whether and when the worker looks for tasks, and which copies can still make two."""
+    assert said in _found(_doctor("--json", **_unreachable(**environment)))[check]["found"]
+
+
 @pytest.mark.parametrize("variable", ["WORKER_AMQP_CA_FILE", "WORKER_DCS_CA_FILE"])
 def test_file_without_certificates_exits_with_78(variable: str, tmp_path: Path) -> None:
     """It is a finding, not a traceback."""
