@@ -17,7 +17,7 @@ ClaimsAway = Literal["look", "pause"]
 
 LOOKUP_MODES: Final[Mapping[Reconcile, str]] = {
     "always": "look-up before every create, which costs one GET per create (up to 5 if the name has other "
-    "characters than a-z, 0-9, - and _)",
+    "characters than letters, digits, - and _)",
     "ambiguous": "look-up only when an earlier create call may have been sent, so no GET for a first delivery; "
     "a request that is sent twice can be created twice",
     "off": "no look-up; a create call with an unknown result ends as unresolved and needs an operator",
