@@ -102,3 +102,9 @@ def test_the_lock_file_names_no_registry(tools: Path) -> None:
     assert packages
     assert all(one["integrity"].startswith("sha512-") and "resolved" not in one for one in packages)
     assert "omit-lockfile-registry-resolved=true" in (tools / ".npmrc").read_text().split()
+
+
+def test_go_program_knows_every_event() -> None:
+    """`make test-languages`, which needs the network, reads the examples of all events with it."""
+    program = (TOOLS.parent / "languages" / "go" / "main.go").read_text()
+    assert [key for key in event.KEYS.values() if f'"{key}"' not in program] == []
