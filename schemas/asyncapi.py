@@ -17,8 +17,8 @@ from .event import FAILED_KEY, PROVISIONED_KEY, PROVISIONING_FAILED_KEY, SUCCEED
 from .generate import Schema, render
 
 FILE: Final = Path(__file__).parent / "asyncapi.json"
-VERSION: Final = "1.0.0"
-"""Of the contract: an event type ends in its first number."""
+VERSION: Final = "1.1.0"
+"""Of the contract: an event type ends in its first number, and the second rises with every addition."""
 
 ABOUT: Final = """\
 Upstream services publish requests; for each the worker creates exactly one online data migration task in Huawei
@@ -34,11 +34,12 @@ Cloud's Distributed Cache Service, and publishes how it ended.
 
 @dataclass(frozen=True, slots=True)
 class BrokerNames:
-    """What the settings of a worker call its queue and exchanges."""
+    """What the settings of a worker call its queue, its exchanges and their virtual host."""
 
     queue: str = names.REQUEST_QUEUE
     request_exchange: str = names.REQUEST_EXCHANGE
     event_exchange: str = names.EVENT_EXCHANGE
+    vhost: str = "/"
 
 
 def document(broker_names: BrokerNames | None = None) -> Schema:
@@ -75,15 +76,15 @@ def _server() -> Schema:
 
 
 def _channels(called: BrokerNames) -> Schema:
-    requests = _exchange(called.request_exchange, "direct")
-    events = _exchange(called.event_exchange, "topic")
-    parked = names.parked_queue(called.queue)
+    requests = _exchange(called.request_exchange, "direct", called.vhost)
+    events = _exchange(called.event_exchange, "topic", called.vhost)
+    waiting, parked = (_queue(name, called.vhost) for name in (called.queue, names.parked_queue(called.queue)))
     return {
         "requests": _channel(names.REQUEST_KEY, "Where senders publish requests.", requests, "request"),
-        "requestsQueue": _channel(
-            called.queue, "Where requests wait; bound to `requests`.", _queue(called.queue), "request"
+        "requestsQueue": _channel(called.queue, "Where requests wait; bound to `requests`.", waiting, "request"),
+        "parkedQueue": _channel(
+            names.parked_queue(called.queue), "Requests that need an operator.", parked, "parkedRequest"
         ),
-        "parkedQueue": _channel(parked, "Requests that need an operator.", _queue(parked), "parkedRequest"),
         "succeeded": _channel(SUCCEEDED_KEY, "Tasks that exist.", events, "migrationSucceeded"),
         "failed": _channel(FAILED_KEY, "Requests that failed.", events, "migrationFailed"),
         "provisioned": _channel(PROVISIONED_KEY, "Tasks that are ready.", events, "migrationProvisioned"),
@@ -107,13 +108,13 @@ def _channel(address: str, description: str, binding: Schema, message: str) -> S
     }
 
 
-def _exchange(name: str, type_: str) -> Schema:
-    exchange = {"name": name, "type": type_, "durable": True, "autoDelete": False, "vhost": "/"}
+def _exchange(name: str, type_: str, vhost: str) -> Schema:
+    exchange = {"name": name, "type": type_, "durable": True, "autoDelete": False, "vhost": vhost}
     return {"is": "routingKey", "exchange": exchange}
 
 
-def _queue(name: str) -> Schema:
-    queue = {"name": name, "durable": True, "exclusive": False, "autoDelete": False, "vhost": "/"}
+def _queue(name: str, vhost: str) -> Schema:
+    queue = {"name": name, "durable": True, "exclusive": False, "autoDelete": False, "vhost": vhost}
     return {"is": "queue", "queue": queue}
 
 

@@ -24,8 +24,8 @@ TRACE: Final = (names.TRACEPARENT, names.TRACESTATE)
 REPEATED: Final = {"type": "boolean", "description": "True on an answer from memory; else absent."}
 
 REQUEST_PROPERTIES: Final = """\
-Published persistent, in UTF-8, at most 65,536 bytes. Unknown fields are refused, at both levels;
-`null` means left out.
+Published persistent, in UTF-8, at most WORKER_MAX_MESSAGE_BYTES (default 65,536).
+Unknown fields are refused, at both levels; `null` means left out.
 
 AMQP properties that are used when present:
 
@@ -36,8 +36,8 @@ AMQP properties that are used when present:
 - `priority`, `expiration`: as the broker has them; the broker parks an expired request, without an event."""
 
 EVENT_PROPERTIES: Final = """\
-Metadata are CloudEvents 1.0 in binary mode. Ignore unknown fields, and accept unknown values of `reason` and
-`resolution`.
+Metadata are CloudEvents 1.0 in binary mode. Ignore unknown fields, and accept unknown values of `reason`,
+`resolution` and `task_status`.
 
 AMQP properties:
 

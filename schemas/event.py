@@ -175,7 +175,10 @@ class MigrationFailed(_Frozen):
     )
     violations: tuple[Violation, ...] = Field(default=(), description="The broken rules of an invalid request.")
     attempts: Attempts = 0
-    parked: bool = Field(default=False, description="The request is kept in the parked queue for an operator.")
+    parked: bool = Field(
+        default=False,
+        description="The request is kept in the parked queue for an operator, after whose replay it can still succeed.",
+    )
     dcs_request_id: DcsRequestId = None
     received_at: Instant = Field(description="When the request was first received.")
     completed_at: Instant

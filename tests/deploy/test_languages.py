@@ -13,20 +13,22 @@ import pytest
 
 import schemas
 from schemas.asyncapi import FILE
+from schemas.asyncapi_messages import EVENTS
+from schemas.event import KEYS
+from schemas.generate import documents
 from schemas.request import parse
 from tests.fakes.servers import RabbitMqServer
 from tools.harness.npm_packages import installed
-from tools.harness.running_system import RunningSystem, request
+from tools.harness.running_system import RunningSystem, request, until
 
 pytestmark = [pytest.mark.languages, pytest.mark.timeout(600)]
 
 SOURCES = Path(__file__).parents[2] / "tools" / "languages"
 FOLDER = Path(schemas.__file__).parent
-EXAMPLES = FOLDER / "examples"
 OLDEST_PYDANTIC = "2.5"
 SERVICE = """
-from orders.client import Event, encode, read_event
-from orders.event import MigrationFailed
+from orders.client import Event, ProvisioningEvent, encode, read_event, read_provisioning_event
+from orders.event import FAILED_KEY, SUCCEEDED_KEY, MigrationFailed
 from orders.request import Request, Task
 
 TASK = Task(name="n", vpc_id="v", subnet_id="s", security_group_id="g", description=None)
@@ -34,17 +36,21 @@ request = Request(project_id="p", request_id=None, task=TASK)
 assert b"null" not in encode(request)
 
 
-def seconds(body: bytes) -> float:
+def seconds(routing_key: str, body: bytes) -> float:
+    if routing_key not in (SUCCEEDED_KEY, FAILED_KEY):
+        later: ProvisioningEvent = read_provisioning_event(body)
+        return (later.completed_at - later.succeeded_at).total_seconds()
     event: Event = read_event(body)
     if isinstance(event, MigrationFailed):
         assert str(event.reason)
     return (event.completed_at - event.received_at).total_seconds()
 """
 TRIAL = """
-import pathlib, sys
+import sys
 from service import seconds
 for line in sys.stdin.buffer:
-    assert seconds(line) >= 0
+    key, _, body = line.partition(b" ")
+    assert seconds(key.decode(), body) >= 0
 """
 
 
@@ -81,19 +87,25 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def events(rabbit: RabbitMqServer, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Events of a worker as JSON, one a line: more than 250 of every common outcome, and the committed examples."""
-    bodies = asyncio.run(collected(rabbit.url, tmp_path_factory.mktemp("worker")))
-    examples = [json.loads(file.read_bytes()) for file in sorted((EXAMPLES / "event").glob("*.json"))]
-    return [json.dumps(body, ensure_ascii=False) for body in bodies + examples]
+    """Routing key and JSON body, one event a line: of 261 requests and their follow-ups, and the committed examples."""
+    published = asyncio.run(collected(rabbit.url, tmp_path_factory.mktemp("worker")))
+    examples = [
+        (KEYS[type_], json.loads(file.read_bytes()))
+        for _, name, _, type_ in EVENTS
+        for file in sorted((FOLDER / "examples" / "event").glob(f"{name}_*.json"))
+    ]
+    return [f"{key} {json.dumps(body, ensure_ascii=False)}" for key, body in published + examples]
 
 
-async def collected(amqp_url: str, folder: Path) -> list[dict[str, Any]]:
-    """Bodies of the events of 260 requests."""
+async def collected(amqp_url: str, folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Routing keys and bodies of the events of 261 requests, and of the follow-up of 181 created tasks."""
     kinds: dict[str, Any] = {"refused": ["error 400 DCS.4013"], "exhausted": ["error 400 DCS.4026"] * 9}
     scripts = {f"{kind}-{number}": script for kind, script in kinds.items() for number in range(20)}
+    scripts["broken"] = ["fail no free address"]
     async with RunningSystem(amqp_url, folder) as system:
-        await system.fake_dcs.apply({"scripts": scripts})
-        await system.worker(WORKER_TRIES=1, WORKER_RETRY_DELAYS="0.2,4").ready()
+        await system.fake_dcs.apply({"scripts": scripts, "provisioning": 1.0})
+        await system.worker(WORKER_TRIES=1, WORKER_RETRY_DELAYS="0.2,4", WORKER_FOLLOW_UP="true").ready()
+        await system.publish(request("broken"))
         for number in range(180):
             await system.publish(request(f"good-{number}"))
         for number in range(20):
@@ -101,9 +113,19 @@ async def collected(amqp_url: str, folder: Path) -> list[dict[str, Any]]:
                 await system.publish(request(f"{kind}-{number}"))
             await system.publish(request(f"late-{number}", not_after="2020-01-01T00:00:00Z"))
             await system.publish(request(f"misspelt-{number}", projectId="p"))
-        bodies = [event[0].body for event in (await system.answered(260)).values()]
-    assert {body.get("reason") for body in bodies} == {None, "rejected", "exhausted", "expired", "invalid_request"}
-    return bodies
+        await system.answered(261)
+        await until(lambda: len(system.events) >= 261 + 181, 40)
+        assert {event.key for event in system.events} == set(KEYS.values())
+        assert {event.body.get("reason") for event in system.events} == {
+            None,
+            *("rejected", "exhausted", "expired", "invalid_request", "task_failed"),
+        }
+        return [(event.key, event.body) for event in system.events]
+
+
+def bodies(lines: list[str]) -> list[Any]:
+    """The events without their routing keys."""
+    return [json.loads(line.partition(" ")[2]) for line in lines]
 
 
 def assert_is_taken(body: str, name: str) -> None:
@@ -122,13 +144,18 @@ def without_nulls(content: Any) -> Any:
 
 
 def test_typescript_reads_and_writes_messages(generated: Path, events: list[str]) -> None:
-    """Compiled strictly; every event comes back as it was, and a request full of nulls is taken."""
+    """Compiled strictly, events have the generated types and come back as they were; a request with nulls is taken."""
     folder = generated / "typescript"
+    types = {KEYS[type_]: documents()[f"migration_{name}"]["title"] for _, name, _, type_ in EVENTS}
+    imports = [f'import {{ {name} }} from "./messages/{name}";' for name in types.values()]
+    typed = "const typed = <T>(event: T): T => event;"
+    values = [f"typed<{types[key]}>({body})," for key, _, body in (line.partition(" ") for line in events)]
+    (folder / "events.ts").write_text("\n".join([*imports, typed, "export const events = [", *values, "];"]))
     compiler = installed(SOURCES) / "node_modules" / ".bin" / "tsc"
     options = ["--strict", "--target", "es2022", "--module", "commonjs", "--outDir", "compiled"]
     run(compiler, *options, "roundtrip.ts", folder=folder)
-    *written, body = run("node", "run.cjs", folder=folder, text="\n".join(events)).splitlines()
-    assert [json.loads(line) for line in written] == [json.loads(line) for line in events]
+    *written, body = run("node", "compiled/roundtrip.js", folder=folder).splitlines()
+    assert [json.loads(line) for line in written] == bodies(events)
     assert "null" in body
     assert_is_taken(body, "ts")
 
@@ -138,7 +165,7 @@ def test_go_reads_and_writes_messages(generated: Path, events: list[str], tmp_pa
     program = tmp_path / "roundtrip"
     run("go", "build", "-o", program, ".", folder=generated / "go", GOCACHE=tmp_path / "cache", GOFLAGS="-mod=mod")
     *written, body = run(program, folder=tmp_path, text="\n".join(events)).splitlines()
-    assert [without_nulls(json.loads(line)) for line in written] == [without_nulls(json.loads(line)) for line in events]
+    assert [without_nulls(json.loads(line)) for line in written] == without_nulls(bodies(events))
     assert_is_taken(body, "go")
 
 

@@ -16,6 +16,8 @@ EXAMPLES: Final = {
     "request": "request/valid/full.json",
     "succeeded": "event/succeeded_created.json",
     "failed": "event/failed_rejected.json",
+    "provisioned": "event/provisioned_task.json",
+    "provisioning-failed": "event/provisioning_failed_task_failed.json",
     "journal": "journal/retried.json",
     "dcs-create-body": "dcs/create_body_with_marker.json",
     "dcs-create-reply": "dcs/create_reply_with_job_id.json",
@@ -37,7 +39,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of a message, an example, or all messages as AsyncAPI or HTML.
 
-    Names of queues and exchanges are those of the settings.
+    Names of queues, exchanges and virtual host are those of the settings.
 
     Example: dcs-worker schema html > messages.html
     """
@@ -63,9 +65,11 @@ def schema(
 def _complete_document(name: str) -> str:
     from schemas.asyncapi import BrokerNames, document
     from schemas.generate import render
+    from worker.rabbit.tools.broker_access import Node
 
     settings = load_configuration().settings
-    content = document(BrokerNames(settings.queue, settings.request_exchange, settings.event_exchange))
+    vhost = Node.of(settings.amqp_url[0].get_secret_value()).vhost
+    content = document(BrokerNames(settings.queue, settings.request_exchange, settings.event_exchange, vhost))
     return page(content) if name == "html" else render(content)
 
 

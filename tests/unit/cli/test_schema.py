@@ -46,6 +46,10 @@ def test_names_follow_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker with other names prints a document with these, and with no default."""
     for variable, name in (("QUEUE", "q.orders"), ("REQUEST_EXCHANGE", "x.orders"), ("EVENT_EXCHANGE", "x.outcomes")):
         monkeypatch.setenv(f"WORKER_{variable}", name)
+    monkeypatch.setenv("WORKER_AMQP_URL", "amqp://broker/orders%2Fprod")
+    content = json.loads(CliRunner().invoke(app, ["schema", "asyncapi"]).output)
+    bindings = [channel["bindings"]["amqp"] for channel in content["channels"].values() if "bindings" in channel]
+    assert {(one.get("queue") or one["exchange"])["vhost"] for one in bindings} == {"orders/prod"}
     for document in ("asyncapi", "html"):
         printed = CliRunner().invoke(app, ["schema", document]).output
         assert {name for name in ("q.orders.parked", "x.orders", "x.outcomes") if name in printed} == {

@@ -94,6 +94,16 @@ def test_names_are_those_of_the_topology() -> None:
     assert binding.key == document()["channels"]["requests"]["address"]
 
 
+def test_senders_publish_to_the_exchange() -> None:
+    """The counterpart of what the worker receives: the exchange and key that a sender has the right to use."""
+    receive = document()["operations"]["receiveRequest"]
+    assert receive["channel"]["$ref"] == "#/channels/requests"
+    assert receive["reply"]["channel"]["$ref"] == "#/channels/replies"
+    requests = document()["channels"]["requests"]
+    assert requests["bindings"]["amqp"]["exchange"]["name"] == names.REQUEST_EXCHANGE
+    assert list(requests["messages"]) == ["request"]
+
+
 @pytest.mark.parametrize("tools", [TOOLS, TOOLS.parent / "languages"], ids=lambda folder: folder.name)
 def test_the_lock_file_names_no_registry(tools: Path) -> None:
     """It works with any mirror, and pins everything by hash."""
@@ -102,3 +112,9 @@ def test_the_lock_file_names_no_registry(tools: Path) -> None:
     assert packages
     assert all(one["integrity"].startswith("sha512-") and "resolved" not in one for one in packages)
     assert "omit-lockfile-registry-resolved=true" in (tools / ".npmrc").read_text().split()
+
+
+def test_go_program_knows_every_event() -> None:
+    """`make test-languages`, which needs the network, reads the examples of all events with it."""
+    program = (TOOLS.parent / "languages" / "go" / "main.go").read_text()
+    assert [key for key in event.KEYS.values() if f'"{key}"' not in program] == []

@@ -1,17 +1,27 @@
 """The senders' side of the schemas: requests as bodies, events as values."""
 
-from datetime import UTC, datetime
+import json
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
+import schemas
 from schemas import identity
-from schemas.client import encode, identified, read_event
-from schemas.event import MigrationFailed, MigrationSucceeded, Reason
+from schemas.client import encode, identified, read_event, read_provisioning_event
+from schemas.event import (
+    MigrationFailed,
+    MigrationProvisioningFailed,
+    MigrationSucceeded,
+    ProvisioningReason,
+    Reason,
+)
 from schemas.generate import documents
 from schemas.request import Request, Task, parse
 
+EVENTS = Path(schemas.__file__).parent / "examples" / "event"
 TASK = Task(name="one", vpc_id="v", subnet_id="s", security_group_id="g", description="ü")
 ORDER = Request(project_id="p", task=TASK)
 TIMES = {"received_at": "2026-11-23T09:00:00.000Z", "completed_at": "2026-11-23T09:00:01.000Z"}
@@ -70,6 +80,7 @@ def test_an_event_of_a_later_version_is_read() -> None:
     success = MigrationSucceeded(
         request_id="r", project_id="p", region="x", name="n", instance_id="i", resolution="cloned", attempts=1, **TIMES
     )
+    success = success.model_copy(update={"task_status": "HIBERNATING"})
     for event, schema in ((failure, "migration_failed"), (success, "migration_succeeded")):
         body = event.model_dump_json()
         assert read_event(body.encode()) == event
@@ -82,10 +93,33 @@ def test_an_event_of_a_later_version_is_read() -> None:
     assert read.reason is Reason.REJECTED
 
 
-def test_times_of_an_event_are_datetimes() -> None:
-    """They are read as moments, and written with milliseconds in UTC."""
+def test_a_follow_up_event_of_a_later_version_is_read() -> None:
+    """An unknown reason is text; a known one stays what it is. What `read_event` reads is no such event."""
+    body = json.loads((EVENTS / "provisioning_failed_task_gone.json").read_bytes())
+    known = read_provisioning_event(json.dumps(body).encode())
+    later = read_provisioning_event(json.dumps(body | {"reason": "quota", "task_status": "NEW", "new": 1}).encode())
+    assert isinstance(known, MigrationProvisioningFailed)
+    assert known.reason is ProvisioningReason.TASK_GONE
+    assert isinstance(later, MigrationProvisioningFailed)
+    assert (later.reason, later.task_status) == ("quota", "NEW")
+    with pytest.raises(ValueError, match="validation error"):
+        read_event(json.dumps(body).encode())
+    with pytest.raises(ValueError, match="validation error"):
+        read_provisioning_event((EVENTS / "succeeded_adopted.json").read_bytes())
+
+
+@pytest.mark.parametrize("file", sorted(EVENTS.iterdir()), ids=lambda file: file.stem)
+def test_every_time_of_every_event_is_a_datetime(file: Path) -> None:
+    """With its offset, so that two of them can be subtracted."""
+    read = read_provisioning_event if file.stem.startswith("provision") else read_event
+    body = json.loads(file.read_bytes())
+    event = dict(read(file.read_bytes()))
+    times = {name for name in body if name.endswith("_at")}
+    assert len(times) == 2
+    assert {name: event[name] for name in times} == {name: datetime.fromisoformat(body[name]) for name in times}
+
+
+def test_times_of_an_event_are_written_with_milliseconds() -> None:
+    """In UTC."""
     failure = MigrationFailed(reason=Reason.REJECTED, message="no", **TIMES)
-    assert failure.completed_at - failure.received_at == datetime(2026, 11, 23, 9, 0, 1, tzinfo=UTC) - datetime(
-        2026, 11, 23, 9, tzinfo=UTC
-    )
     assert b'"received_at":"2026-11-23T09:00:00.000Z"' in failure.model_dump_json().encode()

@@ -3,6 +3,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -21,18 +22,19 @@ func main() {
 	write(messages.MigrationRequest{ProjectId: "p", Task: &task})
 }
 
+// A line is routing key, blank, body.
 func read(line []byte) interface{} {
-	var kind struct {
-		Reason *string `json:"reason"`
+	key, body, _ := bytes.Cut(line, []byte(" "))
+	event, known := map[string]interface{}{
+		"migration.succeeded":           &messages.MigrationSucceeded{},
+		"migration.failed":              &messages.MigrationFailed{},
+		"migration.provisioned":         &messages.MigrationProvisioned{},
+		"migration.provisioning_failed": &messages.MigrationProvisioningFailed{},
+	}[string(key)]
+	if !known {
+		check(fmt.Errorf("unknown routing key: %s", key))
 	}
-	check(json.Unmarshal(line, &kind))
-	if kind.Reason == nil {
-		var event messages.MigrationSucceeded
-		check(json.Unmarshal(line, &event))
-		return event
-	}
-	var event messages.MigrationFailed
-	check(json.Unmarshal(line, &event))
+	check(json.Unmarshal(body, event))
 	return event
 }
 
