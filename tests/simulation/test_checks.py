@@ -220,12 +220,13 @@ def test_missing_or_false_event_is_violation(
         ("another", ("other",), []),
     ],
 )
+@pytest.mark.parametrize("is_repeated", [False, True])
 def test_event_id_stands_for_one_meaning(
-    deliveries: FourDeliveries, id_: str, meaning: tuple[str, ...], violations: list[str]
+    deliveries: FourDeliveries, id_: str, meaning: tuple[str, ...], violations: list[str], is_repeated: bool
 ) -> None:
-    """One meaning has one id, and two meanings have two."""
+    """One meaning has one id, also in an answer from memory, and two meanings have two."""
     second = event(deliveries.first, 2.0)
-    second.id, second.meaning = id_, meaning
+    second.id, second.meaning, second.is_repeated = id_, meaning, is_repeated
     verdict = check_laws(facts([call(deliveries.first, 0.0, 0.1, task="task")], [event(deliveries.first, 1.0), second]))
     assert verdict.violations == violations
 
