@@ -21,7 +21,10 @@ EVENTS: Final = (
 PAYLOADS: Final = ("request", *(f"migration_{name}" for _, name, *_ in EVENTS), "journal")
 TRACE: Final = (names.TRACEPARENT, names.TRACESTATE)
 
-REPEATED: Final = {"type": "boolean", "description": "True on an answer from memory; else absent."}
+REPEATED: Final = {
+    "type": "boolean",
+    "description": "True on an answer from memory, which may be the first one; else absent.",
+}
 
 REQUEST_PROPERTIES: Final = """\
 Published persistent, in UTF-8, at most 65,536 bytes. Unknown fields are refused, at both levels;
@@ -36,8 +39,8 @@ AMQP properties that are used when present:
 - `priority`, `expiration`: as the broker has them; the broker parks an expired request, without an event."""
 
 EVENT_PROPERTIES: Final = """\
-Metadata are CloudEvents 1.0 in binary mode. Ignore unknown fields, and accept unknown values of `reason` and
-`resolution`.
+Metadata are CloudEvents 1.0 in binary mode. Ignore unknown fields, and accept unknown values of `reason`,
+`resolution` and `task_status`.
 
 AMQP properties:
 
