@@ -86,7 +86,7 @@ def tasks_of_failed_messages(
     A conflict speaks of its own message only.
     """
     for event in events:
-        if is_final(event) or event.is_repeated:
+        if is_final(event):
             continue
         for call in calls:
             is_after = call.started_at > event.at and could_know(event.delivery, call.delivery)
