@@ -21,7 +21,10 @@ EVENTS: Final = (
 PAYLOADS: Final = ("request", *(f"migration_{name}" for _, name, *_ in EVENTS), "journal")
 TRACE: Final = (names.TRACEPARENT, names.TRACESTATE)
 
-REPEATED: Final = {"type": "boolean", "description": "True on an answer from memory; else absent."}
+REPEATED: Final = {
+    "type": "boolean",
+    "description": "True on an answer from memory, which may be the first one; else absent.",
+}
 
 REQUEST_PROPERTIES: Final = """\
 Published persistent, in UTF-8, at most WORKER_MAX_MESSAGE_BYTES (default 65,536).

@@ -319,12 +319,12 @@ def test_expired_for_message_whose_own_create_made_task_is_violation(
 
 
 @pytest.mark.parametrize(("arrived_at", "is_violation"), [(5.0, True), (30.0, False)])
-def test_later_message_reopens_a_request_whose_failure_was_first_answered_from_memory(
+def test_later_message_reopens_a_failed_request(
     deliveries: FourDeliveries, arrived_at: float, *, is_violation: bool
 ) -> None:
-    """Also by an answer from memory, for it names the time of the outcome."""
+    """What arrived before the outcome does not; an answer from memory names the time of the outcome, too."""
     failure = event(deliveries.first, 9.0, "expired")
-    failure.decided_at, failure.is_repeated = 8.9, True
+    failure.decided_at = 8.9
     later = delivered(message(), "A", arrived_at)
     found = facts([call(later, 60.0, 60.1, task="task", looked=True)], [failure, event(later, 61.0)])
     assert ("two kinds of final event: expired, then created" in check_laws(found).violations) is is_violation

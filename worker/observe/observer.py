@@ -86,7 +86,7 @@ class WorkerObserver:
         metrics.in_flight_requests.dec()
         metrics.deliveries_settled[fact.outcome, fact.reason].inc()
         metrics.request_duration[fact.outcome].observe(fact.seconds)
-        if fact.outcome in FINAL_OUTCOMES and not fact.is_repeated:
+        if fact.outcome in FINAL_OUTCOMES and fact.is_counted:
             metrics.requests_finished[fact.outcome, fact.reason].inc()
             metrics.request_age[fact.outcome].observe(fact.age)
         if fact.parked:

@@ -168,7 +168,7 @@ class RecentActivity:
         """A delivery was handled."""
         self._outcomes[fact.outcome, fact.reason] += 1
         error = self._open_errors.pop(fact.migration.key, None) if self._open_errors and fact.migration else None
-        if fact.is_repeated:
+        if not fact.is_counted:
             return
         if fact.outcome == "succeeded":
             self._window.current().succeeded += 1

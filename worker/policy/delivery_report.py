@@ -46,6 +46,11 @@ class DeliveryFinished:
     retry_in_seconds: float | None = None
     """How long a retried request waits in its retry queue."""
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether its event counts: it is no repeat, or a delivery was lost before, which may not have been counted."""
+        return not self.is_repeated or self.envelope.interruptions > 0
+
 
 MAX_SENDER_AGE_SECONDS: Final = 30 * 86_400.0
 

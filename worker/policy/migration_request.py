@@ -1,7 +1,7 @@
 """Migration request: a valid request with everything that is derived from it once, and its parser."""
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas import identity
 from schemas.dcs import create_body
@@ -74,11 +74,12 @@ class RequestParser:
     with_marker: bool = True
 
     def read(self, body: bytes, content_encoding: str | None = None) -> MigrationRequest:
-        """The migration request in `body`. Raises InvalidRequestError."""
+        """The migration request in `body`. Raises InvalidRequestError, whose sender has no derived id."""
         request = parse(body, max_bytes=self.max_bytes, content_encoding=content_encoding)
         found = migration(request, default_region=self.default_region, with_marker=self.with_marker, message=body)
         if violations := tuple(self._violations(found)):
-            raise InvalidRequestError(violations, found.sender, is_addressed=True)
+            sender = replace(found.sender, request_id=request.request_id)
+            raise InvalidRequestError(violations, sender, is_addressed=True)
         return found
 
     def _violations(self, found: MigrationRequest) -> Iterator[Violation]:

@@ -73,13 +73,17 @@ async def test_task_in_any_status_is_adopted_with_its_word(word: str | None) -> 
     ("correlation_id", "request_id", "expected"),
     [("c-1", "r-1", "c-1"), (None, "r-1", "r-1"), (None, None, "m-1")],
 )
+@pytest.mark.parametrize("region", ["cn-north-4", "mars"], ids=["valid", "invalid"])
 async def test_the_event_carries_the_senders_correlation(
-    correlation_id: str | None, request_id: str | None, expected: str
+    correlation_id: str | None, request_id: str | None, expected: str, region: str
 ) -> None:
     """Its own correlation id, else the request id in its body, else its message id."""
     bench = Bench()
-    await bench.deliver(FakeDelivery(request(request_id=request_id), correlation_id=correlation_id))
-    assert bench.publisher.published[0].correlation_id == expected
+    body = request(request_id=request_id, region=region)
+    await bench.deliver(FakeDelivery(body, correlation_id=correlation_id))
+    (event,) = bench.publisher.published
+    assert event.correlation_id == expected
+    assert region == "cn-north-4" or event.body["request_id"] == request_id
 
 
 async def test_without_marker_the_body_goes_out_as_it_came() -> None:

@@ -1,11 +1,14 @@
 """What is known of a request: which messages an outcome answers, which it does not, and how events tell them apart."""
 
 import asyncio
+import hashlib
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from schemas.event import FAILED_TYPE, SUCCEEDED_TYPE
 from schemas.timestamp import to_text
 from tests.pipeline.bench import Bench
 from tests.pipeline.fakes import (
@@ -13,6 +16,7 @@ from tests.pipeline.fakes import (
     FORBIDDEN,
     NOW,
     REJECTED,
+    UNSENT,
     FakeClaims,
     FakeDelivery,
     copy_headers,
@@ -30,6 +34,32 @@ def published(bench: Bench, what: str = "event") -> list[tuple[str, bool]]:
     """Reason or resolution of each event, and whether it says that it is a repeated one."""
     events = [event for event in bench.publisher.published if event.what == what]
     return [(event.body.get("reason") or event.body.get("resolution") or "", event.is_repeated) for event in events]
+
+
+EVENT_IDS = uuid.UUID("2f1f0a4c-93c3-5f8b-8d55-5f0c7f1f6f22")
+SPACED = b"\xef\xbb\xbf " + request() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "create", "meaning"),
+    [
+        (request(), {}, CREATED, ("p1", "r-1", SUCCEEDED_TYPE, "i-1")),
+        (SPACED, {}, REJECTED, ("p1", "r-1", FAILED_TYPE, "rejected", 400, "DCS.4013", 0)),
+        (request(), {"x-replays": 2}, FORBIDDEN, ("p1", "r-1", FAILED_TYPE, "forbidden", 403, "DCS.2003", 2)),
+        (request(), {"x-round": 4}, UNSENT, ("p1", "r-1", FAILED_TYPE, "exhausted", "", "", 0)),
+        (request(region="mars"), {}, None, ("p1", "r-1", FAILED_TYPE, "invalid_request", "", "", 0)),
+        (b"hello", {"x-replays": 1}, None, ("", "", FAILED_TYPE, "invalid_request", "", "", 1)),
+    ],
+    ids=["succeeded", "failed", "replayed", "without an answer", "invalid", "unreadable"],
+)
+async def test_event_id_is_made_of_meaning(
+    body: bytes, headers: Mapping[str, object], create: Any, meaning: tuple[object, ...]
+) -> None:
+    """A UUIDv5; of a failure also of the message body as received. What is unknown is the empty text."""
+    bench = Bench(create=[create] * 3)
+    await bench.deliver(FakeDelivery(body, headers=headers))
+    parts = [*map(str, meaning), *([hashlib.sha256(body).hexdigest()] if FAILED_TYPE in meaning else [])]
+    assert bench.publisher.published[-1].event_id == str(uuid.uuid5(EVENT_IDS, "\x1f".join(parts)))
 
 
 async def test_answer_from_memory_says_so() -> None:
@@ -133,12 +163,18 @@ async def test_invalid_message_and_later_failure_have_two_ids() -> None:
 
 
 @pytest.mark.parametrize(
-    ("later_by", "reason"), [(0.0, ("expired", True)), (60.0, ("created", False)), (None, ("created", False))]
+    ("later_by", "reason"),
+    [
+        (0.0, ("expired", True)),
+        (0.5, ("expired", False)),
+        (60.0, ("created", False)),
+        (None, ("created", False)),
+    ],
 )
 async def test_expired_answers_no_message_with_later_not_after(
     later_by: float | None, reason: tuple[str, bool]
 ) -> None:
-    """Received before the first expired, but it may still be created."""
+    """Received before the first expired, but it may still be created, or expire by itself."""
     bench = Bench()
     await bench.deliver(FakeDelivery(request(not_after=to_text(NOW - 1))))
     not_after = None if later_by is None else to_text(NOW - 1 + later_by)
@@ -225,7 +261,7 @@ async def test_replay_ends_memory_of_parked_request() -> None:
     ("answer", "outcome", "calls"),
     [
         (Unavailable(), ("failed", "forbidden"), []),
-        (Granted(), ("retried", "settle"), ["find"]),
+        (Granted(has_record=False), ("retried", "settle"), ["find"]),
         (Granted(is_first=False, last_sent_at=NOW - 600), ("succeeded", "created"), ["find", "create"]),
     ],
     ids=["away", "deleted just now", "deleted, and claimed since"],

@@ -35,11 +35,10 @@ def event_ids(events: Iterable[Event]) -> Iterator[str]:
     ids: dict[tuple[object, bytes], set[str]] = defaultdict(set)
     bodies: dict[str, set[bytes]] = defaultdict(set)
     for event in events:
+        message = b"" if event.succeeded else event.delivery.message.body  # a copy has the body of its request
         meanings[event.id].add(event.meaning)
-        if not event.is_repeated:
-            message = b"" if event.succeeded else event.delivery.message.body
-            ids[event.meaning, message].add(event.id)
-            bodies[event.id].add(message)
+        ids[event.meaning, message].add(event.id)
+        bodies[event.id].add(message)
     yield from (f"{len(found)} meanings under one event id" for found in meanings.values() if len(found) > 1)
     yield from (f"{len(found)} event ids of one meaning" for found in ids.values() if len(found) > 1)
     yield from (f"{len(found)} messages under one event id" for found in bodies.values() if len(found) > 1)
@@ -92,7 +91,7 @@ def tasks_of_failed_messages(
     A conflict speaks of its own message only.
     """
     for event in events:
-        if is_final(event) or event.is_repeated:
+        if is_final(event):
             continue
         for call in calls:
             is_after = call.started_at > event.at and could_know(event.delivery, call.delivery)

@@ -102,6 +102,7 @@ MUTATIONS = (
     Mutation("omits x-last-sent-at on copies", replace_class(SETTLER, settlement.LoseLastSentAt), seed=689),
     Mutation("forgets a 409 at a hand-back or a wait", replace_class(SETTLER, settlement.ForgetConflict), seed=1014),
     Mutation("gives each event a new id", replace_class(SETTLER, settlement.NewEventIdEachTime), seed=1),
+    Mutation("gives answers from memory a new id", replace_class(SETTLER, settlement.NewEventIdForRepeats), seed=3),
     Mutation(
         "gives all failures of a request one id", replace_class(SETTLER, settlement.OneIdForAllFailures), seed=161
     ),

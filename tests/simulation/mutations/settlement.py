@@ -75,6 +75,16 @@ class NewEventIdEachTime(Settler):
         return await super().settle(delivery, sender_request_id, envelope, outcome)
 
 
+class NewEventIdForRepeats(Settler):
+    """Settler that gives every answer from memory a new id."""
+
+    async def settle(self, delivery: Any, sender_request_id: str | None, envelope: Envelope, outcome: Outcome) -> bool:
+        """Switch the law off."""
+        if isinstance(outcome, Completed) and outcome.is_repeated:
+            outcome = replace(outcome, event_id=str(uuid4()))
+        return await super().settle(delivery, sender_request_id, envelope, outcome)
+
+
 class OneIdForAllFailures(Settler):
     """Settler that gives all failures of a request one id, whatever failed."""
 

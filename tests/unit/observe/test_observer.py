@@ -4,6 +4,7 @@ import inspect
 import io
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -228,15 +229,16 @@ def test_call_for_credentials_belongs_to_no_region() -> None:
 
 
 def test_answer_from_memory_is_no_finished_request() -> None:
-    """It is a delivery, and its line names it."""
+    """It is a delivery, and its line names it. Where a delivery was lost before, nothing was counted for it."""
     seen = Seen("info")
-    for is_repeated in (False, True):
+    for is_repeated, interruptions in ((False, 0), (True, 0), (True, 1)):
         seen.observer.received(redelivered=False)
-        seen.observer.settled(settled("succeeded", "created", is_repeated=is_repeated))
-    assert [line.get("repeated") for line in seen.lines] == [None, True]
-    assert seen.changed["deliveries_settled_total outcome=succeeded reason=created"] == 2.0
-    assert seen.changed["requests_finished_total outcome=succeeded reason=created"] == 1.0
-    assert seen.changed["request_age_seconds_count outcome=succeeded"] == 1.0
+        envelope = replace(ENVELOPE, interruptions=interruptions)
+        seen.observer.settled(settled("succeeded", "created", is_repeated=is_repeated, envelope=envelope))
+    assert [line.get("repeated") for line in seen.lines] == [None, True, True]
+    assert seen.changed["deliveries_settled_total outcome=succeeded reason=created"] == 3.0
+    assert seen.changed["requests_finished_total outcome=succeeded reason=created"] == 2.0
+    assert seen.changed["request_age_seconds_count outcome=succeeded"] == 2.0
 
 
 @pytest.mark.parametrize(("outcome", "reason"), [("retried", "503"), ("retried", "settle"), ("returned", "stale")])

@@ -99,6 +99,14 @@ def test_figures_cover_last_minute(log: RecentActivity, clock: FakeClock) -> Non
     assert list(read(log).figures.values()) == ["0.0", "0", "0.0", NOTHING]
 
 
+def test_repeat_after_lost_delivery_counts(log: RecentActivity) -> None:
+    """The lost one was not counted."""
+    for interruptions in (0, 1):
+        envelope = Envelope(2, 1, 3, interruptions, 0, 0.0, None, is_repeat=True, is_redelivered=bool(interruptions))
+        log.settled(settled("failed", "rejected", is_repeated=True, envelope=envelope))
+    assert read(log).figures["failed"] == "1"
+
+
 def test_failures_are_grouped_by_reason_and_code(log: RecentActivity, clock: FakeClock) -> None:
     """Count, first and last time, the last request and its last error; another request's error is not shown."""
     log.called(placed("other"), "create", fault("timeout", message="no answer within 30 s"))

@@ -1,20 +1,21 @@
-"""The deduplicator's memory."""
+"""Memory of one replica."""
 
 from dataclasses import replace
 
-from schemas.envelope import Envelope
 from tests.unit.claims.sample_migration import MIGRATION
-from worker.pipeline import final_events
 from worker.pipeline.deduplicator import Deduplicator
-from worker.policy.call_result import TaskCreated
+from worker.policy.outcome import Completed
 
 
-def test_the_last_4096_outcomes_are_remembered() -> None:
-    """As the contract says of what a replica knows."""
-    envelope = Envelope.read({}, redelivered=False, now=0.0)
-    created = final_events.succeeded(MIGRATION, envelope, TaskCreated("i-1"), "created", 0.0)
-    deduplicator = Deduplicator()
-    requests = [replace(MIGRATION, request_id=f"r-{number}") for number in range(4097)]
-    for request in requests:
-        deduplicator.remember(request, created)
-    assert [deduplicator.completed(request) is None for request in (requests[0], requests[1])] == [True, False]
+def test_the_last_4096_requests_are_remembered() -> None:
+    """What is asked for again is kept longer."""
+    completed = Completed(True, "created", "", "r", "2026-11-27T10:00:00.000Z", b"", False, MIGRATION.fingerprint, 0)
+    requests = [replace(MIGRATION, request_id=f"r-{number}") for number in range(4098)]
+    memory = Deduplicator()
+    for migration in requests[:4096]:
+        memory.remember(migration, completed)
+    assert memory.completed(requests[0]) is completed
+    for migration in requests[4096:]:
+        memory.remember(migration, completed)
+    known = [memory.completed(migration) is not None for migration in requests]
+    assert (known[0], known[1:3], all(known[3:])) == (True, [False, False], True)

@@ -1,5 +1,6 @@
 """Events as they are written."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,7 +8,7 @@ from schemas.envelope import Envelope
 from schemas.event import MigrationSucceeded, Reason
 from tests.unit.dcs.test_client import an_order
 from worker.pipeline.final_events import failed, succeeded
-from worker.policy.call_result import TaskCreated
+from worker.policy.call_result import CallError, CallStatus, ErrorKind, Evidence, TaskCreated
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 NAME = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
@@ -31,3 +32,13 @@ def test_an_unknown_first_receipt_is_not_said_to_be_long_ago() -> None:
     order, said = an_order("a"), '"received_at":"2023-11-14T22:13:21.500Z"'
     assert said in succeeded(order, envelope, TaskCreated("t", None, None), "created", now).body.decode()
     assert said in failed(order, envelope, Reason.EXHAUSTED, now).body.decode()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "parked"), [(400, "DCS.4013", False), (400, "DCS.9999", True), (409, None, False)]
+)
+def test_a_rejection_is_parked_only_with_an_unknown_code(status: int, code: str | None, parked: bool) -> None:
+    """The service may be at fault, and an operator can replay the request when it is repaired."""
+    error = CallError(Evidence.REFUSED, ErrorKind.REJECTED, CallStatus.ANSWERED, http_status=status, error_code=code)
+    envelope = Envelope.read({}, redelivered=False, now=0.0)
+    assert failed(an_order(), envelope, Reason.REJECTED, 0.0, error=error).parked is parked
