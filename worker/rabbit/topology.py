@@ -201,7 +201,8 @@ async def remove(connection: AbstractConnection, topology: Topology) -> None:
 
 
 _INEQUIVALENT: Final = re.compile(
-    r"inequivalent arg '(?P<name>[^']+)' for (?P<kind>\w*).*?: received (?P<expected>.+?) but current is (?P<current>.+)$"
+    r"inequivalent arg '(?P<name>[^']+)' for (?P<kind>\w*).*?: "
+    r"received (?P<expected>.+?) but current is (?P<current>.+)$"
 )
 
 
