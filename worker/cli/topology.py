@@ -1,6 +1,7 @@
 """The command `dcs-worker topology`: prints, declares or checks exchanges, queues and bindings of the settings."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -114,15 +115,16 @@ async def _check(settings: "Settings", plan: "Topology", management: str | None,
     from worker.cli.doctor.report import print_checks
     from worker.rabbit.tools.broker_access import Node, open_connection
     from worker.rabbit.tools.management import check_management
-    from worker.rabbit.tools.topology_diff import check_topology
+    from worker.rabbit.tools.topology_diff import check_topology, count_ready
 
     checks: list[Check] = []
     nodes = brokers(settings)
     node = Node.of(nodes.urls[0])
     async with open_connection(nodes, "dcs-worker topology") as connection:
         await check_topology(connection, plan, node, checks.append)
-    if management is not None:
-        await check_management(management, node, plan, nodes.tls, checks.append)
+        if management is not None:
+            count = partial(count_ready, connection)
+            await check_management(management, node, plan, nodes.tls, checks.append, count)
     # Any other failure means that the topology differs from the configuration.
     return print_checks(checks, settings, as_json=as_json, other_failure=EXIT_CONFIGURATION)
 
