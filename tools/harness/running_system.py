@@ -200,8 +200,11 @@ class RunningSystem:
         while True:
             try:
                 async with asyncio.timeout(5):
-                    target = await self._channel.get_exchange(exchange, ensure=False)
-                    await target.publish(message, names.REQUEST_KEY if exchange else names.REQUEST_QUEUE)
+                    if exchange:
+                        target = await self._channel.get_exchange(exchange, ensure=False)
+                        await target.publish(message, names.REQUEST_KEY)
+                    else:
+                        await self._channel.default_exchange.publish(message, names.REQUEST_QUEUE)
                 return
             except Exception:
                 if time.monotonic() > end:
