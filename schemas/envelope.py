@@ -57,7 +57,7 @@ class Envelope:
         has_state = not names.STATE.isdisjoint(headers)
         is_own_copy = is_own_copy and has_state
         if not redelivered and not is_own_copy:
-            return cls(0, 0, 1, 0, 0, now, None, has_state, False, not has_state, is_own_copy=False)
+            return cls(0, 0, 1, 0, 0, now, None, has_state, False, is_own_copy=False)
         state = headers if is_own_copy else {}
         last_error = LastError.read(state.get(names.LAST_ERROR))
         readable = last_error is not None or names.LAST_ERROR not in state
@@ -96,6 +96,11 @@ class Envelope:
             last_error=last_error,
         )
         return read if readable else replace(read, last_sent_at=now)
+
+    @property
+    def is_known_repeat(self) -> bool:
+        """A repeat by the word of the broker or a worker; the headers of a sender only have it looked up first."""
+        return self.is_redelivered or (self.is_repeat and self.is_own_copy)
 
     @property
     def arrived_at(self) -> float | None:

@@ -269,6 +269,8 @@ REFUSED: list[tuple[str, Ask]] = [
     (READER, _consume(QUEUE)),
     (READER, _consume(PARKED)),
     (READER, lambda channel: channel.queue_declare("another")),
+    # Through such a queue state headers of a reader would reach the requests queue like a worker's.
+    (READER, lambda channel: channel.queue_declare(f"{READER}.dead", arguments={"x-dead-letter-exchange": ""})),
     (READER, lambda channel: channel.queue_bind(OWN, names.REQUEST_EXCHANGE, names.REQUEST_KEY)),
     (READER, lambda channel: channel.queue_bind(QUEUE, names.EVENT_EXCHANGE, "#")),
 ]

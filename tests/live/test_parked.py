@@ -185,17 +185,21 @@ def test_repeated_reading_keeps_parked_requests(lot: ParkedQueueSetup) -> None:
     lot.declare({"x-delivery-limit": 20})
     headers = parked_headers(text="ü", number=-1, nested={"list": [1, "two", True]})
     lot.park(*(b"%d" % number for number in range(50)), headers=headers, message_id="the same", priority=3)
+    deaths = {names.DEATHS: [{"queue": names.REQUEST_QUEUE, "exchange": names.REQUEST_EXCHANGE, "reason": "expired"}]}
+    lot.park(b"50", headers=headers | deaths | {names.JOURNAL: "forged"}, message_id="the same", priority=3)
 
     counts = set()
     for _ in range(3 * RENEWED_AT_RETURNS):
         found = asyncio.run(read(lot.amqp_url))
-        assert sorted(int(one.body) for one in found) == list(range(50))
+        assert sorted(int(one.body) for one in found) == list(range(51))
         counts.add(max(int(str(one.headers.get(names.DELIVERY_COUNT, 0))) for one in found))
 
     assert max(counts) == RENEWED_AT_RETURNS - 1
+    of_sender = {name: headers[name] for name in ("text", "number", "nested")} | deaths
     for message in lot.taken():
         kept = {name: value for name, value in message.headers.items() if name not in names.BROKER}
-        assert (kept, message.message_id, message.priority) == (headers, "the same", 3)
+        expected = of_sender if message.body == b"50" else headers  # state that a sender wrote is not copied
+        assert (kept, message.message_id, message.priority) == (expected, "the same", 3)
 
 
 async def test_second_reader_waits_then_reports_reason(vhost: str, monkeypatch: pytest.MonkeyPatch) -> None:

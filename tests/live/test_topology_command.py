@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 from tests.fakes.servers import RabbitMqServer
 from tests.live.doctor_command import PASSWORD, declare_retry_queue, vhost_of
@@ -101,3 +103,41 @@ def test_check_names_queue_that_left_the_schedule_once_it_is_empty(vhost: str, t
     (left,) = [check for check in found.answer["checks"] if check["result"] == "warning"]
     assert left["subject"] == old[0]
     assert f"rabbitmqctl delete_queue -p {vhost.rpartition('/')[2]} {old[0]}" in left["remedy"]
+
+
+LEFT = ("dcs.migration.requests.retry.90s", "dcs.migration.requests.retry.0.5s")
+
+
+class _ManagementApi(BaseHTTPRequestHandler):
+    """A management API whose counts are old: all queues are empty, and nothing is bound."""
+
+    def do_GET(self) -> None:
+        """The queues, or the bindings of an exchange."""
+        empty = [{"name": name, "messages": 0} for name in LEFT]
+        body = json.dumps(empty if "/api/queues/" in self.path else []).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is logged."""
+
+
+def test_check_reads_management_api_if_it_is_given(vhost: str, tmp_path: Path) -> None:
+    """It names a queue that left the schedule and is empty now; not for `apply`, nor in the clear beside TLS."""
+    lot = ParkedQueueSetup(vhost, settings(vhost, tmp_path))
+    lot.run("topology", "apply")
+    lot.declare_queues(*LEFT, with_message=LEFT[1])
+    with HTTPServer(("127.0.0.1", 0), _ManagementApi) as api:
+        Thread(target=api.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{api.server_port}"
+        found = lot.run("topology", "check", "--management", base, "--json")
+        api.shutdown()
+    results = {check["subject"]: check["result"] for check in found.answer["checks"]}
+    assert [results.get(name) for name in LEFT] == ["warning", None]
+    assert (results["dcs.migration"], found.status) == ("failed", 78)  # by this API no key leads to the queue
+
+    assert lot.run("topology", "apply", "--management", base).status == 2
+    encrypted = lot.run("topology", "check", "--management", base, WORKER_AMQP_URL="amqps://u:p@127.0.0.1:1/")
+    assert (encrypted.status, "starts with https://" in encrypted.errors) == (2, True)

@@ -80,21 +80,26 @@ async def test_hostile_messages_are_parked_and_worker_continues(vhost: str, tmp_
 
 @pytest.mark.timeout(120)
 async def test_forged_state_headers_are_ignored(vhost: str, tmp_path: Path) -> None:
-    """A valid request with forged state headers is answered, and never makes two tasks."""
+    """A sender's, also through an exchange that is bound: one create at once. In the queue itself: never two tasks."""
     async with RunningSystem(vhost, tmp_path) as system:
         worker = system.worker()
         await worker.ready()
-        task_names = []
+        async with await system._connection.channel() as channel:
+            bound = await channel.declare_exchange("bound", aio_pika.ExchangeType.FANOUT)
+            await (await channel.get_exchange(names.REQUEST_EXCHANGE)).bind(bound)
         for number, forged in enumerate(FORGED):
-            task_names.append(f"forged-{number}")
-            await system.publish(request(task_names[-1], request_id=task_names[-1]), headers=dict(forged.headers))
-        events = await system.answered(len(FORGED))
+            exchange, headers = (names.REQUEST_EXCHANGE, "bound")[number % 2], dict(forged.headers)
+            await system.publish(request(f"sent-{number}", f"sent-{number}"), exchange=exchange, headers=headers)
+            await system.publish(request(f"forged-{number}", f"forged-{number}"), headers=headers)
+        events = await system.answered(2 * len(FORGED))
         created = [task.name for task in system.fake_dcs.tasks]
         assert len(created) == len(set(created))
-        # Only a forged count can end a request early: of rounds, or of workers that it took down.
-        missing = {name for name in task_names if name not in created}
-        assert {events[name][0].body["reason"] for name in missing} <= {"exhausted", "poison"}
-        assert all({"x-round", "x-interruptions"} & FORGED[task_names.index(name)].headers.keys() for name in missing)
+        sent = [event.body for name, found in events.items() for event in found if name.startswith("sent-")]
+        assert {(body.get("resolution"), body["attempts"]) for body in sent} == {("created", 1)}
+        # Only a count in the queue itself can end a request early: of rounds, or of workers that it took down.
+        missing = {number for number in range(len(FORGED)) if f"forged-{number}" not in created}
+        assert {events[f"forged-{number}"][0].body["reason"] for number in missing} <= {"exhausted", "poison"}
+        assert all({"x-round", "x-interruptions"} & FORGED[number].headers.keys() for number in missing)
 
 
 async def test_retries_survive_worker_restart(vhost: str, tmp_path: Path) -> None:

@@ -191,8 +191,8 @@ class RunningSystem:
         self.workers.append(worker)
         return worker
 
-    async def publish(self, body: dict[str, Any] | bytes, **properties: Any) -> None:
-        """Publish a request; retried while the broker is away."""
+    async def publish(self, body: dict[str, Any] | bytes, *, exchange: str = "", **properties: Any) -> None:
+        """Publish a request, straight to the queue or as senders do; retried while the broker is away."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         settings: dict[str, Any] = {"delivery_mode": 2, "content_type": names.JSON} | properties
         message = aio_pika.Message(raw, **settings)
@@ -200,7 +200,11 @@ class RunningSystem:
         while True:
             try:
                 async with asyncio.timeout(5):
-                    await self._channel.default_exchange.publish(message, names.REQUEST_QUEUE)
+                    if exchange:
+                        target = await self._channel.get_exchange(exchange, ensure=False)
+                        await target.publish(message, names.REQUEST_KEY)
+                    else:
+                        await self._channel.default_exchange.publish(message, names.REQUEST_QUEUE)
                 return
             except Exception:
                 if time.monotonic() > end:

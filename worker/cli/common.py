@@ -32,6 +32,10 @@ TYPER_SETTINGS: Final[dict[str, Any]] = {
     "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 100},
 }
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_MANAGEMENT_HELP: Final = (
+    "Base URL of RabbitMQ's management API, to check bindings, policies and old queues as the same user."
+)
+Management = Annotated[str | None, typer.Option(help=_MANAGEMENT_HELP)]
 Rate = Annotated[float | None, typer.Option(min=0.01, help="Maximum requests per second.", show_default=False)]
 
 _UNIT_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

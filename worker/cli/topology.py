@@ -1,6 +1,7 @@
 """The command `dcs-worker topology`: prints, declares or checks exchanges, queues and bindings of the settings."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -9,6 +10,7 @@ from worker.cli.common import (
     EXIT_CONFIGURATION,
     EXIT_OK,
     Json,
+    Management,
     align,
     load_configuration,
     print_json,
@@ -37,27 +39,36 @@ def topology(
             help="Print a file for `rabbitmqctl import_definitions`: the topology, or the least permissions.",
         ),
     ] = None,
+    management: Management = None,
 ) -> None:
     """Print, declare or check exchanges, queues and bindings.
 
     The settings define them. The worker declares them at its start; `apply` declares them earlier, for example as
     another user. `check` changes nothing.
 
-    Exit status: 0 done, 69 the broker cannot be reached, 78 the broker's topology differs from the settings (for
-    `check` also: a part of it is missing).
+    Exit status: 0 done, 69 the broker cannot be reached, 78 its topology differs from the settings, or lacks a part.
 
     Example: dcs-worker topology check
     """
     if format_ is not None and (as_json or action != "print"):
         raise typer.BadParameter("only for `print`, and not with --json: it prints JSON", param_hint="--format")
+    if management is not None and action != "check":
+        raise typer.BadParameter("only for `check`", param_hint="--management")
     settings = load_configuration().settings
 
     from worker.bootstrap import components
+    from worker.cli.doctor.command import validated_management_url
 
     plan = components.topology(settings)
-    if action != "print":
-        work = _apply if action == "apply" else _check
-        run_and_exit(work(settings, plan, as_json=as_json))
+    if action == "apply":
+        run_and_exit(_apply(settings, plan, as_json=as_json))
+    if action == "check":
+        base = validated_management_url(management, settings.amqp_url[0].scheme)
+        run_and_exit(_check(settings, plan, base, as_json=as_json))
+    _print(settings, plan, format_, as_json=as_json)
+
+
+def _print(settings: "Settings", plan: "Topology", format_: Format | None, *, as_json: bool) -> None:
     if format_ is not None:
         print_json(_importable(settings, plan, format_))
     elif as_json:
@@ -99,16 +110,21 @@ async def _apply(settings: "Settings", plan: "Topology", *, as_json: bool) -> in
     return EXIT_CONFIGURATION if differences else EXIT_OK
 
 
-async def _check(settings: "Settings", plan: "Topology", *, as_json: bool) -> int:
+async def _check(settings: "Settings", plan: "Topology", management: str | None, *, as_json: bool) -> int:
     from worker.bootstrap.components import brokers
     from worker.cli.doctor.report import print_checks
     from worker.rabbit.tools.broker_access import Node, open_connection
-    from worker.rabbit.tools.topology_diff import check_topology
+    from worker.rabbit.tools.management import check_management
+    from worker.rabbit.tools.topology_diff import check_topology, count_ready
 
     checks: list[Check] = []
     nodes = brokers(settings)
+    node = Node.of(nodes.urls[0])
     async with open_connection(nodes, "dcs-worker topology") as connection:
-        await check_topology(connection, plan, Node.of(nodes.urls[0]), checks.append)
+        await check_topology(connection, plan, node, checks.append)
+        if management is not None:
+            count = partial(count_ready, connection)
+            await check_management(management, node, plan, nodes.tls, checks.append, count)
     # Any other failure means that the topology differs from the configuration.
     return print_checks(checks, settings, as_json=as_json, other_failure=EXIT_CONFIGURATION)
 

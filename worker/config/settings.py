@@ -191,7 +191,7 @@ class Settings(BaseSettings):
     follow_up_timeout: Seconds = Field(
         1_800.0, description="time after the success from which a task that is not ready counts as failed (`timeout`)"
     )
-    drain: Annotated[float, seconds(zero=True)] = Field(
+    drain: Annotated[float, seconds(lowest=0)] = Field(
         25.0, description="shutdown grace (SIGTERM, SIGINT): time to finish requests in flight; the rest is handed back"
     )
     http_host: Annotated[str, values.HOST] = Field(

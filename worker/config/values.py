@@ -3,6 +3,7 @@
 The sentence continues a line that begins with the variable's name. Validators of secrets never repeat the value.
 """
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -49,15 +50,16 @@ def whole_number(lowest: int, highest: int) -> WrapValidator:
     )
 
 
-def decimal(kind: str, highest: int, *, zero: bool = False) -> WrapValidator:
+def decimal(kind: str, highest: int, *, lowest: float | None = None) -> WrapValidator:
     """Make a validator of plain decimal numbers: no sign, no exponent, no unit, hence never infinite and never NaN."""
-    limits = f"from 0 to {highest}" if zero else f"above 0 and at most {highest}"
-    return must_be(f"{kind} {limits}", lambda number: (zero or number > 0) and number <= highest, syntax="[0-9.]+")
+    limits = f"above 0 and at most {highest}" if lowest is None else f"from {lowest:g} to {highest}"
+    least = math.ulp(0) if lowest is None else lowest
+    return must_be(f"{kind} {limits}", lambda number: least <= number <= highest, syntax="[0-9.]+")
 
 
-def seconds(*, zero: bool = False) -> WrapValidator:
-    """Make a validator of durations in seconds, at most a day; `zero` says whether 0 is permitted."""
-    return decimal("a plain decimal number of seconds", MAX_DURATION_SECONDS, zero=zero)
+def seconds(*, lowest: float | None = None) -> WrapValidator:
+    """Make a validator of durations in seconds, at most a day; above 0 without a lowest one."""
+    return decimal("a plain decimal number of seconds", MAX_DURATION_SECONDS, lowest=lowest)
 
 
 def plain_text(text: str) -> str:
@@ -103,7 +105,9 @@ def check_password(secret: SecretStr) -> SecretStr:
 ANY_CASE = BeforeValidator(str.lower)
 BOOLEAN = must_be("one of true, 1, yes, on, false, 0, no, off")
 RATE = decimal("a plain decimal number of calls per second", 1_000_000)
-Delay = Annotated[float, decimal("delays in plain decimal seconds, separated by commas, each", MAX_DURATION_SECONDS)]
+_DELAYS = "delays in plain decimal seconds, separated by commas, each"
+# Queues have their TTL, and their names, in whole milliseconds.
+Delay = Annotated[float, decimal(_DELAYS, MAX_DURATION_SECONDS, lowest=0.001)]
 HOST = must_be("a host name or an IP address", syntax="[0-9A-Za-z._:-]+")
 LINE = must_be("text without control characters", lambda text: not _CONTROL.search(text))
 REGION = must_be(REGION_RULE, REGION_NAME.fullmatch)

@@ -174,17 +174,12 @@ class Executor:
 
     def _was_never_sent(self, context: DeliveryContext) -> bool:
         """Whether it is certain that no create was sent, for this delivery or another copy of the request."""
-        is_first = not context.envelope.is_repeat and not context.is_known
+        is_first = not context.envelope.is_known_repeat and not context.is_known
         return is_first and context.claimed_at_start and context.ambiguous_create is None
 
     def _may_have_been_sent(self, context: DeliveryContext) -> bool:
-        """Whether a create may have been sent, as far as is known: not for a request that has only waited.
-
-        State headers of a sender can come from a worker's copy that was published again.
-        """
-        envelope = context.envelope
-        is_doubtful = envelope.is_repeat and not envelope.is_own_copy
-        return envelope.last_sent_at is not None or is_doubtful or not context.claimed_at_start
+        """Whether a create may have been sent, as far as is known: not for a request that has only waited."""
+        return context.envelope.last_sent_at is not None or not context.claimed_at_start
 
     async def _look_up(
         self, context: DeliveryContext, permit: CallPermit, asked_at: float

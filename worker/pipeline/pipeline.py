@@ -163,7 +163,7 @@ class DeliveryPipeline:
                 return Requeued(envelope, "claims")
             if (known := self._from_memory(context, answer)) is not None:
                 return known
-        is_repeat = context.needs_lookup or envelope.is_repeat
+        is_repeat = context.needs_lookup or envelope.is_known_repeat
         if self._claims is not None and policy.reconcile == "ambiguous":
             context.needs_lookup = True
         if self._locks is None or not is_repeat or policy.reconcile == "off":

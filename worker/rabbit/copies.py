@@ -129,7 +129,7 @@ class CopyPublisher:
         properties: Callable[[Mapping[str, object]], Basic.Properties],
         headers: Mapping[str, object],
     ) -> None:
-        own = {name: value for name, value in headers.items() if _is_own(name)}
+        own = {name: value for name, value in headers.items() if is_written_by_worker(name)}
         for tried in (headers, own):
             for _ in range(TRIES_ALONE):
                 try:
@@ -150,5 +150,6 @@ class CopyPublisher:
         raise UncopyableError(f"the broker closes the connection for a copy to {queue!r}")
 
 
-def _is_own(name: str) -> bool:
+def is_written_by_worker(name: str) -> bool:
+    """Whether a header of this name is on a copy only if a worker wrote it."""
     return name in _WRITTEN_BY_WORKER or name.startswith(names.PARKED_PREFIX)

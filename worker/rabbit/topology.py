@@ -201,7 +201,8 @@ async def remove(connection: AbstractConnection, topology: Topology) -> None:
 
 
 _INEQUIVALENT: Final = re.compile(
-    r"inequivalent arg '(?P<name>[^']+)' for .*?: received (?P<expected>.+?) but current is (?P<current>.+)$"
+    r"inequivalent arg '(?P<name>[^']+)' for (?P<kind>\w*).*?: "
+    r"received (?P<expected>.+?) but current is (?P<current>.+)$"
 )
 
 
@@ -211,7 +212,8 @@ def difference(reply_text: str) -> str:
     if match is None:
         return reply_text
     current, expected = _plain(match["current"]), _plain(match["expected"])
-    return f"{match['name']} is {current}, but should be {expected}; delete it once it is empty, or change the setting"
+    when = "while nothing uses it" if match["kind"] == Exchange.kind else "once it is empty"
+    return f"{match['name']} is {current}, but should be {expected}; delete it {when}, or change the setting"
 
 
 def _plain(value: str) -> str:

@@ -87,9 +87,10 @@ async def test_lock_is_freed_at_once_without_create(find: list[object], create: 
 
 
 async def test_first_delivery_and_reconcile_off_take_no_lock() -> None:
-    """The normal path costs nothing; a lock without a look-up would prove nothing."""
+    """The normal path costs nothing, nor do state headers of a sender; a lock without a look-up would prove nothing."""
     access = SharedLock().of("a")
-    await Bench(locks=access).deliver(FakeDelivery())
+    for delivery in (FakeDelivery(), FakeDelivery(headers=NEVER_SENT_HEADERS, exchange="dcs.migration")):
+        await Bench(locks=access).deliver(delivery)
     await Bench(RetryPolicy(reconcile="off"), create=[TaskCreated("i-1")], locks=access).deliver(repeat())
     assert access.recorded == []
 

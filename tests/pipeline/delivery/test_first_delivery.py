@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+from typing import Any
 
 import pytest
 
@@ -262,10 +263,10 @@ async def test_forbidden_lookup_is_unresolved() -> None:
         (FakeDelivery(), "forbidden"),
         (FakeDelivery(headers=copy_headers(1)), "forbidden"),
         (FakeDelivery(headers=copy_headers(1, last_sent_at=NOW - 100)), "unresolved"),
-        (FakeDelivery(headers=copy_headers(1), exchange="dcs.migration"), "unresolved"),
+        (FakeDelivery(headers=copy_headers(1, last_sent_at=NOW - 100), exchange="dcs.migration"), "forbidden"),
         (FakeDelivery(redelivered=True), "unresolved"),
     ],
-    ids=["first", "has only waited", "may have been sent", "copy published again", "interrupted"],
+    ids=["first", "has only waited", "may have been sent", "by a sender's word", "interrupted"],
 )
 async def test_forbidden_lookup_is_unresolved_only_if_create_may_have_been_sent(
     delivery: FakeDelivery, reason: str
@@ -408,6 +409,32 @@ async def test_state_of_a_sender_changes_nothing_but_that_it_is_looked_up(exchan
     (event,) = bench.publisher.events
     assert (event["attempts"], event["received_at"]) == (1, "2027-01-15T08:00:00.000Z")
     assert bench.consumer.recorded == []
+
+
+@pytest.mark.parametrize(
+    ("script", "not_after"),
+    [
+        ({}, None),
+        ({}, "2020-01-01T00:00:00Z"),  # it has expired: nothing is looked for
+        ({"find": [FORBIDDEN]}, None),
+        ({"find": [BUSY]}, None),
+        ({"find": [several_tasks("i-1", "i-2")]}, None),
+        ({"find": [ConflictingTask(("i-1",))]}, None),
+        ({"create": [BUSY]}, None),
+        ({"create": [REJECTED]}, None),
+        ({"create": [TIMEOUT]}, None),
+    ],
+)
+async def test_state_of_a_sender_changes_neither_outcome_nor_copy(
+    script: dict[str, Any], not_after: str | None
+) -> None:
+    """Where every request is looked up, all is as it is without these headers, the age of the task included."""
+    seen: list[object] = []
+    for headers in ({}, FORGED):
+        bench = Bench(RetryPolicy(), **script)
+        await bench.deliver(FakeDelivery(request(not_after=not_after), headers, exchange="dcs.migration"))
+        seen.append((bench.publisher.published, bench.dcs.calls, bench.dcs.since, bench.observer.outcomes, bench.slept))
+    assert seen[0] == seen[1]
 
 
 async def test_copy_of_a_senders_message_carries_no_state_of_his() -> None:

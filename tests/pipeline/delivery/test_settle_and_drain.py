@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from schemas import names
 from schemas.envelope import Envelope
+from schemas.last_error import LastError
+from schemas.timestamp import to_text
 from tests.malformed_messages import HOSTILE
 from tests.pipeline.bench import Bench
-from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, FakeConsumer, FakeDelivery, FakePublisher, request
+from tests.pipeline.fakes import BUSY, FORBIDDEN, NOW, FakeConsumer, FakeDelivery, FakePublisher, copy_headers, request
 from worker.pipeline.deduplicator import Deduplicator
 from worker.pipeline.delivery_context import DeliveryContext
 from worker.pipeline.executor import Executor
@@ -160,6 +163,29 @@ async def test_drain_finishes_calls_and_requeues_new_deliveries() -> None:
     assert copy.headers["x-deliveries"] == 1
     assert "x-last-sent-at" not in copy.headers
     assert sorted(bench.observer.outcomes) == [("returned", "drain"), ("succeeded", "created")]
+
+
+async def test_handed_back_copy_counts_its_deliveries_and_is_unchanged_else() -> None:
+    """What the broker counts are interruptions; after one, a create may have been sent."""
+    bench = Bench()
+    bench.throttle.close()
+    kept = copy_headers(3, last_sent_at=NOW - 100, interruptions=1) | {
+        names.REPLAYS: 2,
+        names.EXPIRATION: "9",
+        names.USER_ID: "sender",
+        "mine": [1],
+        names.LAST_ERROR: LastError("refused", 503).text(),
+    }
+    broken = {names.DELIVERY_COUNT: 3, "x-acquired-count": 3}
+    await bench.deliver(FakeDelivery(headers=kept), FakeDelivery(request(request_id="r-2"), kept | broken, True))
+    whole, redelivered = (dict(copy.headers) for copy in bench.publisher.published)
+    for headers in (whole, redelivered):
+        headers.pop(names.JOURNAL)
+    deliveries = kept[names.DELIVERIES]
+    assert isinstance(deliveries, int)
+    assert whole == kept | {names.DELIVERIES: deliveries + 1}
+    counted = {names.DELIVERIES: deliveries + 4, names.INTERRUPTIONS: 4, names.LAST_SENT_AT: to_text(NOW)}
+    assert redelivered == kept | counted
 
 
 async def test_waiting_copy_of_requeued_request_is_requeued() -> None:

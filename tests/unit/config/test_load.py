@@ -82,6 +82,7 @@ RIGHT = [
     ("WORKER_DCS_RATE", "", None),
     ("WORKER_BROKER_PATIENCE", "1", 1.0),
     ("WORKER_RETRY_DELAYS", "45", (45.0,)),
+    ("WORKER_RETRY_DELAYS", "0.001,45", (0.001, 45.0)),
     ("WORKER_RETRY_DELAYS", "1, 1,2.5 ,86400", (1.0, 1.0, 2.5, 86400.0)),
     ("WORKER_RETRY_DELAYS", ",".join(["50"] * 16), (50.0,) * 16),
     ("WORKER_RECONCILE", "ALWAYS", "always"),
@@ -164,9 +165,10 @@ def test_invalid_values_are_rejected(secrets: Path, name: str, text: str, expect
 
 def test_invalid_retry_schedule_is_rejected(secrets: Path) -> None:
     """A schedule with an invalid delay, or with too many delays, is rejected."""
-    rule = "must be delays in plain decimal seconds, separated by commas, each above 0 and at most 86400"
-    assert problems(secrets, {"WORKER_RETRY_DELAYS": "10,,60"}) == (f"WORKER_RETRY_DELAYS: {rule}, not ''",)
-    assert problems(secrets, {"WORKER_RETRY_DELAYS": "10,x"}) == (f"WORKER_RETRY_DELAYS: {rule}, not 'x'",)
+    rule = "must be delays in plain decimal seconds, separated by commas, each from 0.001 to 86400"
+    for delay in ("", "x", "0", "0.0009"):  # a queue has its TTL in whole milliseconds
+        invalid = {"WORKER_RETRY_DELAYS": f"{delay},60"}
+        assert problems(secrets, invalid) == (f"WORKER_RETRY_DELAYS: {rule}, not {delay!r}",)
     many = ",".join(["60"] * 17)
     assert problems(secrets, {"WORKER_RETRY_DELAYS": many}) == (
         "WORKER_RETRY_DELAYS: must have at most 16 delays, not 17",

@@ -44,7 +44,7 @@ def test_retry_queues_return_to_the_requests_queue_and_that_dead_letters_to_the_
         (
             "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'e' in vhost '/': "
             "received ''topic'' but current is ''direct''",
-            "type is direct, but should be topic; delete it once it is empty, or change the setting",
+            "type is direct, but should be topic; delete it while nothing uses it, or change the setting",
         ),
         (
             "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': "

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from worker.cli.common import Json, run_interruptible
+from worker.cli.common import Json, Management, run_interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +24,7 @@ def doctor(
         str | None, typer.Option(help="Project whose tasks are listed, to check the permissions of the credentials.")
     ] = None,
     region: Annotated[str | None, typer.Option(help="Region of the project; default: WORKER_DCS_REGION.")] = None,
-    management: Annotated[
-        str | None,
-        typer.Option(help="Base URL of RabbitMQ's management API, to check bindings and policies with the same login."),
-    ] = None,
+    management: Management = None,
     as_json: Json = False,
 ) -> None:
     """Check configuration, broker, Redis, DCS and HTTP port. Changes nothing.
@@ -53,12 +50,12 @@ def doctor(
     region = region or loaded.settings.dcs_region
     if region not in loaded.settings.dcs_endpoints:
         raise typer.BadParameter(f"region {region!r} is not configured", param_hint="--region")
-    management = _validated_management_url(management, loaded.settings.amqp_url[0].scheme)
+    management = validated_management_url(management, loaded.settings.amqp_url[0].scheme)
     options = DoctorOptions(project, region, has_credentials, management)
     raise typer.Exit(run_interruptible(_run(loaded, options, checks, as_json=as_json)))
 
 
-def _validated_management_url(management: str | None, broker_scheme: str) -> str | None:
+def validated_management_url(management: str | None, broker_scheme: str) -> str | None:
     """The URL without a slash at the end. It gets the broker's password, so it must be encrypted if the broker is."""
     if management is None:
         return None

@@ -25,7 +25,7 @@ from worker.policy.redaction import Redactor
 from worker.rabbit.connection import Brokers
 from worker.rabbit.tools.broker_access import LoginRefused, LoginResult, Node, broker_version, check_publishing, log_in
 from worker.rabbit.tools.management import check_management, without_management
-from worker.rabbit.tools.topology_diff import check_topology
+from worker.rabbit.tools.topology_diff import check_topology, count_ready
 
 PART_TIMEOUT_SECONDS: Final = 45.0
 """For each part; the parts run at the same time."""
@@ -113,7 +113,8 @@ async def check_broker(settings: Settings, management: str | None, on_check: OnC
         consumers = await check_topology(connection, topology, node, on_check)
         on_check(await check_publishing(connection, str(node)))
         if management is not None:
-            await check_management(management, node, topology, brokers.tls, on_check)
+            count = partial(count_ready, connection)
+            await check_management(management, node, topology, brokers.tls, on_check, count)
         else:
             on_check(without_management(node))
         return consumers

@@ -7,7 +7,7 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from shlex import quote
 from typing import Any, Final
 from urllib.parse import quote as url_quote
@@ -31,9 +31,17 @@ _HARMFUL: Final = (
 
 
 async def check_management(
-    base: str, node: Node, topology: Topology, tls: ssl.SSLContext | None, on_check: OnCheck
+    base: str,
+    node: Node,
+    topology: Topology,
+    tls: ssl.SSLContext | None,
+    on_check: OnCheck,
+    count: Callable[[str], Awaitable[int | None]],
 ) -> None:
-    """Report what the management API at `base` knows; the login is that of the broker's URL."""
+    """Report what the management API at `base` knows; the login is that of the broker's URL.
+
+    `count`: messages ready in a queue, as they are now; the numbers of the API are some seconds old.
+    """
     vhost = url_quote(node.vhost, safe="")
     requests, events = (url_quote(exchange.name, safe="") for exchange in topology.exchanges)
     login, trust = (node.user or "", node.password), tls or ssl.create_default_context()
@@ -48,12 +56,11 @@ async def check_management(
         return
     on_check(_requests_bound(to_queues, topology))
     on_check(_events_bound(to_readers, topology, node))
-    for check in (
-        *_others_bound(to_queues, topology, node),
-        *_policies(queues, topology, node),
-        *_unscheduled(queues, topology, node),
-    ):
+    for check in (*_others_bound(to_queues, topology, node), *_policies(queues, topology, node)):
         on_check(check)
+    for name in _unscheduled(queues, topology):
+        if await count(name) == 0:
+            on_check(unscheduled(name, node))
 
 
 def without_management(node: Node) -> Check:
@@ -134,13 +141,13 @@ def _events_bound(bindings: Sequence[Mapping[str, Any]], topology: Topology, nod
     return warning("binding", "no queue is bound for events: they are dropped", remedy, subject=exchange)
 
 
-def _unscheduled(queues: Sequence[Mapping[str, Any]], topology: Topology, node: Node) -> Iterator[Check]:
-    """Retry queues that left the schedule and are empty; the numbered ones of 0.1.0 are seen over AMQP."""
+def _unscheduled(queues: Sequence[Mapping[str, Any]], topology: Topology) -> Iterator[str]:
+    """Retry queues that left the schedule and were empty; the numbered ones of 0.1.0 are seen over AMQP."""
     pattern = re.compile(re.escape(f"{topology.requests_queue}{names.RETRY_INFIX}") + r"[0-9.]+s")
     for queue in queues:
         name = str(queue.get("name"))
         if pattern.fullmatch(name) and name not in topology.retry_queues and queue.get("messages") == 0:
-            yield unscheduled(name, node)
+            yield name
 
 
 def _policies(queues: Sequence[Mapping[str, Any]], topology: Topology, node: Node) -> Iterator[Check]:

@@ -25,7 +25,9 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, Deliv
 from pamqp.commands import Basic
 
 from schemas import names
+from schemas.envelope import is_parked_by_sender
 from worker.rabbit.connection import RPC_TIMEOUT_SECONDS, open_channel
+from worker.rabbit.copies import is_written_by_worker
 from worker.rabbit.publishing import ConfirmChannel, copy_properties
 from worker.rabbit.tools.broker_access import CONFIRM_TIMEOUT_SECONDS, BrokerError, refusal
 from worker.rabbit.tools.event_stream import EventStream, open_event_stream
@@ -248,6 +250,8 @@ class ParkedQueue:
 
     async def _renew(self, message: ParkedMessage) -> None:
         headers = {name: value for name, value in message.headers.items() if name not in names.BROKER}
+        if is_parked_by_sender(headers, self._requests):
+            headers = {name: value for name, value in headers.items() if not is_written_by_worker(name)}
         await self._copy(message, headers, self._queue)
         await self.drop(message)
 

@@ -57,7 +57,7 @@ async def check_topology(
     on_check(_check_dead_letters(topology, found))
     numbered = [f"{topology.requests_queue}{names.RETRY_INFIX}{number}" for number in range(1, 10)]  # by 0.1.0
     for name, count in zip(
-        numbered, await asyncio.gather(*(_count(connection, name) for name in numbered)), strict=True
+        numbered, await asyncio.gather(*(count_ready(connection, name) for name in numbered)), strict=True
     ):
         if count == 0:
             on_check(unscheduled(name, node))
@@ -81,13 +81,15 @@ def parked_requests(count: int) -> Check:
 async def _check_waiting_watches(connection: AbstractConnection, requests_queue: str, on_check: OnCheck) -> None:
     """Report queues with watches that no worker looks at."""
     queues = [queue.name for queue in follow_up_queues(requests_queue)]
-    for name, count in zip(queues, await asyncio.gather(*(_count(connection, name) for name in queues)), strict=True):
+    for name, count in zip(
+        queues, await asyncio.gather(*(count_ready(connection, name) for name in queues)), strict=True
+    ):
         if count:
             found = f"created tasks that wait to be followed up: {count}; WORKER_FOLLOW_UP is off here"
             on_check(warning("queue", found, "set WORKER_FOLLOW_UP=true, or delete the queue", subject=name))
 
 
-async def _count(connection: AbstractConnection, name: str) -> int | None:
+async def count_ready(connection: AbstractConnection, name: str) -> int | None:
     """Messages ready in a queue; None if it does not exist, or cannot be seen."""
     answer = await ask(connection, partial(declare_on, item=Queue(name), passive=True))
     return answer.message_count if isinstance(answer, QueueFrames.DeclareOk) else None
