@@ -138,7 +138,7 @@ class Request(_Strict):
     )
     not_after: Time | None = Field(
         default=None,
-        description="After this instant no task is created any more (RFC 3339, with offset).",
+        description="After this instant no task is created any more (RFC 3339, with offset, no leap second).",
         json_schema_extra=_left_out,
     )
     task: Task
