@@ -1,6 +1,6 @@
 """Migration request: a valid request with everything that is derived from it once, and its parser."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from schemas import identity
@@ -69,22 +69,35 @@ class RequestParser:
     """Parser of message bodies."""
 
     max_bytes: int
-    regions: Container[str]
+    regions: Collection[str]
     default_region: str
     with_marker: bool = True
 
     def read(self, body: bytes, content_encoding: str | None = None) -> MigrationRequest:
         """The migration request in `body`. Raises InvalidRequestError."""
-        request = parse(body, max_bytes=self.max_bytes, content_encoding=content_encoding)
+        try:
+            request = parse(body, max_bytes=self.max_bytes, content_encoding=content_encoding)
+        except InvalidRequestError as error:
+            violations = *map(self._naming_regions, error.violations), *self._unknown_region(error.sender.region)
+            raise InvalidRequestError(violations, error.sender, is_addressed=error.is_addressed) from None
         found = migration(request, default_region=self.default_region, with_marker=self.with_marker, message=body)
         if violations := tuple(self._violations(found)):
             raise InvalidRequestError(violations, found.sender, is_addressed=True)
         return found
 
     def _violations(self, found: MigrationRequest) -> Iterator[Violation]:
-        if found.region not in self.regions:
-            yield Violation(field="region", message="is not one of the worker's regions")
+        yield from self._unknown_region(found.region)
         limit = TEXT_LIMIT - len(f" {found.marker}")
         if found.marker is not None and len(found.task.description or "") > limit:
             message = f"must be at most {limit:,} characters long, to which the worker appends a marker"
             yield Violation(field="task.description", message=message)
+
+    def _unknown_region(self, region: str | None) -> Iterator[Violation]:
+        if region is not None and region not in self.regions:
+            yield self._naming_regions(Violation(field="region", message="is not one of the worker's regions"))
+
+    def _naming_regions(self, violation: Violation) -> Violation:
+        """The violation with the regions that a request can name."""
+        if violation.field != "region":
+            return violation
+        return Violation(field="region", message=f"{violation.message} (configured: {', '.join(sorted(self.regions))})")
