@@ -167,8 +167,7 @@ class InputValidator:
                 parse(body, max_bytes=self.max_bytes)  # raises the error: too large with the derived id
         except InvalidRequestError as error:
             return [
-                LineError(line.number, line.element + violation.field, violation.message)
-                for violation in error.violations
+                LineError(line.number, line.field(violation.field), violation.message) for violation in error.violations
             ]
         assert request.request_id is not None
         fingerprint = identity.fingerprint(request.region or self.region, request.task)
@@ -176,7 +175,5 @@ class InputValidator:
         if earlier is None:
             return []
         return [
-            LineError(
-                line.number, f"{line.element}request_id", f"already used in line {earlier:,} for a different task"
-            )
+            LineError(line.number, line.field("request_id"), f"already used in line {earlier:,} for a different task")
         ]
