@@ -2,11 +2,14 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from schemas import identity
 from schemas.dcs import create_body
 from schemas.request import InvalidRequestError, Request, Sender, Task, Violation, parse
 from schemas.violations import TEXT_LIMIT
+
+UNKNOWN_REGION: Final = Violation(field="region", message="is not one of the worker's regions")
 
 Key = tuple[str, str]
 """Project id and request id: the identity of a request."""
@@ -78,26 +81,24 @@ class RequestParser:
         try:
             request = parse(body, max_bytes=self.max_bytes, content_encoding=content_encoding)
         except InvalidRequestError as error:
-            violations = *map(self._naming_regions, error.violations), *self._unknown_region(error.sender.region)
-            raise InvalidRequestError(violations, error.sender, is_addressed=error.is_addressed) from None
+            is_known = (error.sender.region or self.default_region) in self.regions
+            violations = error.violations if is_known else (*error.violations, UNKNOWN_REGION)
+            raise self._refusal(violations, error.sender, is_addressed=error.is_addressed) from None
         found = migration(request, default_region=self.default_region, with_marker=self.with_marker, message=body)
         if violations := tuple(self._violations(found)):
-            raise InvalidRequestError(violations, found.sender, is_addressed=True)
+            raise self._refusal(violations, found.sender, is_addressed=True)
         return found
 
     def _violations(self, found: MigrationRequest) -> Iterator[Violation]:
-        yield from self._unknown_region(found.region)
+        if found.region not in self.regions:
+            yield UNKNOWN_REGION
         limit = TEXT_LIMIT - len(f" {found.marker}")
         if found.marker is not None and len(found.task.description or "") > limit:
             message = f"must be at most {limit:,} characters long, to which the worker appends a marker"
             yield Violation(field="task.description", message=message)
 
-    def _unknown_region(self, region: str | None) -> Iterator[Violation]:
-        if region is not None and region not in self.regions:
-            yield self._naming_regions(Violation(field="region", message="is not one of the worker's regions"))
-
-    def _naming_regions(self, violation: Violation) -> Violation:
-        """The violation with the regions that a request can name."""
-        if violation.field != "region":
-            return violation
-        return Violation(field="region", message=f"{violation.message} (configured: {', '.join(sorted(self.regions))})")
+    def _refusal(self, violations: tuple[Violation, ...], sender: Sender, *, is_addressed: bool) -> InvalidRequestError:
+        """The error whose violation of the region lists the regions that a request can name."""
+        regions = f" (configured: {', '.join(sorted(self.regions))})"
+        named = (Violation(field=v.field, message=v.message + regions * (v.field == "region")) for v in violations)
+        return InvalidRequestError(tuple(named), sender, is_addressed=is_addressed)
