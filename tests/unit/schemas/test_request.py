@@ -15,8 +15,9 @@ import pytest
 
 from schemas import identity
 from schemas.request import MARKED, REPEATED, InvalidRequestError, Request, Sender, Task, Violation, parse
+from schemas.timestamp import from_text
 from schemas.unreadable import HALVED, NOT_UTF8
-from schemas.violations import VIOLATIONS_LISTED
+from schemas.violations import TIME, VIOLATIONS_LISTED
 from tests.malformed_bodies import TASK
 from tests.malformed_messages import GOOD, MAX_BYTES
 
@@ -320,6 +321,40 @@ def test_null_means_left_out() -> None:
 def test_a_name_that_resembles_a_field_is_asked_about(changes: dict[str, object], said: str) -> None:
     """In camel case, of another style, misspelt, or at the wrong level; what resembles nothing is only unknown."""
     assert str(refusal(json.dumps(GOOD | changes).encode())) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-12-01T00:00:00.1234567Z", 1796083200.123456),  # .NET
+        ("2026-12-01T00:00:00.123456789Z", 1796083200.123456),  # Java, Go
+        ("2026-12-01t00:00:00z", 1796083200.0),
+        ("2026-12-01T00:00:00-00:00", 1796083200.0),
+        ("2026-12-01T08:00:00+08:00", 1796083200.0),
+        ("9999-12-31T23:59:59.9999999Z", 253402300800.0),
+        ("0001-01-01T00:00:00+14:00", -62135647200.0),
+    ],
+)
+def test_times_of_many_languages_are_read(text: str, seconds: float) -> None:
+    """The ends of the calendar, which stand for never and always, included."""
+    request = parse(json.dumps(GOOD | {"not_after": text}).encode(), max_bytes=MAX_BYTES)
+    assert request.not_after is not None
+    assert request.not_after.timestamp() == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("2026-12-01T00:00:00+0800", "2026-12-01T00:00:00+08:00[Asia/Shanghai]", "2026-12-01T00:00:00,5Z"),
+        *("1796083200", "1796083200000", 1796083200, 1796083200.5, "/Date(1796083200000)/"),
+        *("Tue Dec 01 2026 00:00:00 GMT", "2026-12-31T23:59:60Z", "2026-12-01T24:00:00Z"),
+    ],
+)
+def test_other_times_are_refused_with_one_to_copy(value: object) -> None:
+    """No other form is guessed."""
+    error = refusal_of(GOOD | {"not_after": value})
+    assert error.violations == (Violation(field="not_after", message=TIME),)
+    assert from_text(TIME.rsplit(" ", 1)[1]) is not None
 
 
 STYLES: Mapping[str, Callable[[Sequence[str]], str]] = {
