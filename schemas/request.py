@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -21,8 +22,8 @@ from pydantic_core import PydanticCustomError, from_json
 
 from . import text_form
 from .timestamp import PATTERN, is_time
-from .unreadable import decoded_text, identify
-from .violations import TEXT_LIMIT, TIME, VIOLATIONS_LISTED, describe
+from .unreadable import BYTE_ORDER_MARK, decoded_text, identify
+from .violations import TEXT_LIMIT, TIME, VIOLATIONS_LISTED, BrokenRule, describe, spelled
 
 REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 PROJECT_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
@@ -33,12 +34,8 @@ _BLANK: Final = r"\x20" + "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u30
 NAME_PATTERN: Final = rf"^[^{_CONTROL}{_BLANK}]([^{_CONTROL}]*[^{_CONTROL}{_BLANK}])?$"
 """The service may trim or replace the others, and the task would not be recognised by its name."""
 
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""Some programs write it before text in UTF-8."""
-
 REPEATED: Final = "is given more than once"
 MARKED: Final = "must not contain a marker (#rq- and 16 hex digits): it would claim the task of another request"
-HALVED: Final = "contains half a character (one half of a surrogate pair): cut texts between characters"
 
 
 def _unmarked(description: str) -> str:
@@ -138,7 +135,7 @@ class Request(_Strict):
     )
     not_after: Time | None = Field(
         default=None,
-        description="After this instant no task is created any more (RFC 3339, with offset).",
+        description="After this instant no task is created any more (RFC 3339, with offset, no leap second).",
         json_schema_extra=_left_out,
     )
     task: Task
@@ -150,14 +147,14 @@ def parse(body: bytes, *, max_bytes: int, content_encoding: str | None = None) -
     Raises InvalidRequestError naming each broken field and rule; never echoes a value.
     """
     if len(body) > max_bytes:
-        raise _too_large(body, max_bytes)
+        raise _too_large(body, max_bytes, content_encoding or "")
     text = body.removeprefix(BYTE_ORDER_MARK)
     try:
         request = Request.model_validate_json(text)
     except ValidationError as error:
-        raise _invalid(text, content_encoding or "", error) from None
+        raise _invalid(text, content_encoding or "", _refused(error)) from None
     if _is_repeating(text, request):
-        raise _repeating(text)
+        raise _invalid(text, "", ())
     return request
 
 
@@ -180,73 +177,67 @@ def _nulls(model: BaseModel) -> int:
     return sum(getattr(model, name) is None for name in model.model_fields_set)
 
 
-def _repeating(body: bytes) -> InvalidRequestError:
-    pairs = json.loads(body, object_pairs_hook=list)
-    repeated = _repeated(pairs)
-    fields = [*repeated, *(f"task.{name}" for name in _repeated(dict(pairs)["task"]))]
-    # Which of the two values was meant is not ours to guess.
-    sender = _sender({name: value for name, value in from_json(body).items() if name not in repeated})
-    found = tuple(Violation(field=field, message=REPEATED) for field in fields)
-    return InvalidRequestError(found, sender, is_addressed=True)
+def _invalid(body: bytes, content_encoding: str, broken: Iterable[BrokenRule]) -> InvalidRequestError:
+    """The refusal of a body; `broken`: what the models refuse in it, if they can read it."""
+    found, content = _content(body, content_encoding)
+    is_addressed, repeated = isinstance(content, dict), list[str]()
+    if is_addressed and found:
+        broken = _broken(content)
+    elif is_addressed:
+        repeated = _repeated_fields(body)
+        found = [(field, REPEATED) for field in repeated]
+    named = {field for field, _ in found}
+    found += [(field, message) for field, message in broken if field not in named]
+    violations = tuple(Violation(field=field, message=message) for field, message in found[:VIOLATIONS_LISTED])
+    # Which of the values of a repeated field was meant is not ours to guess.
+    return InvalidRequestError(violations, _sender(content, without=repeated), is_addressed=is_addressed)
 
 
-def _repeated(pairs: list[tuple[str, object]]) -> list[str]:
-    return [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
-
-
-def _invalid(body: bytes, content_encoding: str, error: ValidationError) -> InvalidRequestError:
+def _content(body: bytes, content_encoding: str) -> tuple[list[BrokenRule], Any]:
+    """What is wrong with the form of a body, nothing for a JSON object; and the JSON in it, None if there is none."""
     try:
         content = from_json(body)
     except ValueError as reason:
-        message, content = identify(body, content_encoding, str(reason))
-        is_addressed = isinstance(content, dict)
-        found = _halved(content) or (Violation(field="body", message=message),)
-        return InvalidRequestError(found, _sender(content) if is_addressed else Sender(), is_addressed=is_addressed)
+        return identify(body, content_encoding, str(reason))
     if isinstance(content, str) and isinstance(inner := decoded_text(content), dict):
-        twice = Violation(field="body", message="is text that holds the JSON: encode the object once")
-        return InvalidRequestError((twice,), _sender(inner), is_addressed=True)
-    if not isinstance(content, dict):
-        return _unreadable("must be a JSON object")
-    return InvalidRequestError(_violations(error), _sender(content), is_addressed=True)
+        return [("body", "is text that holds the JSON: encode the object once")], inner
+    return [] if isinstance(content, dict) else [("body", "must be a JSON object")], content
 
 
-def _violations(error: ValidationError) -> tuple[Violation, ...]:
-    listed = describe(error, tuple(Request.model_fields), tuple(Task.model_fields))
-    return tuple(Violation(field=field, message=message) for field, message in listed)
+def _repeated_fields(body: bytes) -> list[str]:
+    pairs = json.loads(body, object_pairs_hook=tuple)
+    task = dict(pairs).get("task")
+    inside = [f"task.{name}" for name in _repeated(task, Task)] if isinstance(task, tuple) else []
+    return [*_repeated(pairs, Request), *inside]
 
 
-def _halved(content: object, path: str = "") -> tuple[Violation, ...]:
-    """The fields of a request's two levels that hold half a character, which JSON can escape but UTF-8 cannot hold."""
-    if isinstance(content, str):
-        return (Violation(field=path or "body", message=HALVED),) if _is_halved(content) else ()
-    if not isinstance(content, dict) or path not in ("", "task"):
-        return ()
-    names = [name for name in content if not _is_halved(name)]
-    found = [_halved(content[name], f"{path}.{name[:64]}" if path else name[:64]) for name in names]
-    return sum(found, ())[:VIOLATIONS_LISTED]
+def _repeated(pairs: tuple[tuple[str, object], ...], model: type[BaseModel]) -> list[str]:
+    times = Counter(name for name, _ in pairs)
+    return [name for name in model.model_fields if times[name] > 1]
 
 
-def _is_halved(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _unreadable(message: str) -> InvalidRequestError:
-    return InvalidRequestError((Violation(field="body", message=message),), Sender(), is_addressed=False)
-
-
-def _too_large(body: bytes, max_bytes: int) -> InvalidRequestError:
-    message = f"is {len(body):,} bytes long, more than the {max_bytes:,} allowed"
-    # Reading a huge body only to learn its sender would cost more than it is worth.
+def _broken(content: object) -> list[BrokenRule]:
+    """What the models refuse in a content that was found in another form."""
     try:
-        content = from_json(body) if len(body) <= 4 * max_bytes else None
-    except ValueError:
-        return _unreadable(message)
-    if isinstance(content, dict):
-        violation = Violation(field="body", message=message)
-        return InvalidRequestError((violation,), _sender(content), is_addressed=True)
-    if content is None and body.lstrip()[:1] == b"{":
-        return InvalidRequestError((Violation(field="body", message=message),), Sender(), is_addressed=True)
-    return _unreadable(message)
+        Request.model_validate_json(json.dumps(content, ensure_ascii=False).encode(errors="replace"))
+    except ValidationError as error:
+        return _refused(error)
+    return []
+
+
+def _refused(error: ValidationError) -> list[BrokenRule]:
+    return describe(error, tuple(Request.model_fields), tuple(Task.model_fields))
+
+
+def _too_large(body: bytes, max_bytes: int, content_encoding: str) -> InvalidRequestError:
+    content: object = None
+    # Reading a huge body only to learn its sender would cost more than it is worth.
+    if len(body) <= 4 * max_bytes:
+        _, content = _content(body.removeprefix(BYTE_ORDER_MARK), content_encoding)
+    elif body[:1024].removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{"):
+        content = {}
+    violation = Violation(field="body", message=f"is {len(body):,} bytes long, more than the {max_bytes:,} allowed")
+    return InvalidRequestError((violation,), _sender(content), is_addressed=isinstance(content, dict))
 
 
 class _Identity(BaseModel):
@@ -256,18 +247,22 @@ class _Identity(BaseModel):
     name: Text | None = None
 
 
-def _sender(content: dict[str, object]) -> Sender:
-    task = content.get("task")
+def _sender(content: object, without: Sequence[str] = ()) -> Sender:
+    """The identity in `content`, also under names of another style: `requestId`."""
     found: dict[str, str | None] = {}
-    for key, source in (
-        ("request_id", content),
-        ("project_id", content),
-        ("region", content),
-        ("name", task),
-    ):
-        value = source.get(key) if isinstance(source, dict) else None
+    for name in _Identity.model_fields:
+        source = _value(content, "task", without) if name == "name" else content
         try:
-            found[key] = getattr(_Identity.model_validate({key: value}, strict=True), key)
+            found[name] = getattr(_Identity.model_validate({name: _value(source, name, without)}, strict=True), name)
         except ValidationError:
-            found[key] = None
+            found[name] = None
     return Sender(**found)
+
+
+def _value(content: object, name: str, without: Sequence[str]) -> object:
+    if not isinstance(content, dict) or name in without:
+        return None
+    if name in content:
+        return content[name]
+    plain = spelled(name)
+    return next((content[key] for key in content if len(key) < 2 * len(name) and spelled(key) == plain), None)

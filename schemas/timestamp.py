@@ -7,9 +7,12 @@ from math import modf
 from typing import Final
 
 PATTERN: Final = (
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 )
-"""The form of an RFC 3339 time, offset included. Looser readers take `20261201` for seconds since 1970."""
+"""The form of an RFC 3339 time, offset included, without leap seconds, which datetimes do not have.
+
+Looser readers take `20261201` for seconds since 1970.
+"""
 
 _FORM: Final = re.compile(PATTERN)
 

@@ -31,36 +31,45 @@ _PATTERNS: Final = {
 }
 
 
-def describe(error: ValidationError, fields: Sequence[str], task_fields: Sequence[str]) -> list[tuple[str, str]]:
+Location = tuple[int | str, ...]
+"""Path of a field, as pydantic has it."""
+BrokenRule = tuple[str, str]
+"""A field, and the rule that it breaks."""
+
+
+def describe(error: ValidationError, fields: Sequence[str], task_fields: Sequence[str]) -> list[BrokenRule]:
     """Field and sentence of what `error` says, never a value; at most VIOLATIONS_LISTED of them.
 
     `fields` and `task_fields` are the known names.
     """
     details = error.errors(include_url=False, include_context=False, include_input=False)
     unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"][:VIOLATIONS_LISTED]
-    inside = {_spelled(field): f"task.{field}" for field in task_fields}
-    known = inside | {_spelled(field): field for field in fields}
-    meant = {location: _similar(location, inside if len(location) > 1 else known) for location in unknown}
+    inside = {spelled(field): f"task.{field}" for field in task_fields}
+    known = inside | {spelled(field): field for field in fields}
+    meant = {location: _similar(location, known) for location in unknown}
     # A field that is only misspelt is not missing as well.
     said = [detail for detail in details if detail["type"] != "missing" or _field(detail["loc"]) not in meant.values()]
     listed = ((detail, _field(detail["loc"])) for detail in said[:VIOLATIONS_LISTED])
-    return [(field, _sentence(detail, field) + _question(field, meant.get(detail["loc"]))) for detail, field in listed]
+    return [(field, _sentence(detail, field) + _question(detail["loc"], meant)) for detail, field in listed]
 
 
-def _similar(location: tuple[int | str, ...], known: dict[str, str]) -> str | None:
-    name = _spelled(str(location[-1])[:NAME_CHARACTERS])
+def _similar(location: Location, known: dict[str, str]) -> str | None:
+    name = spelled(str(location[-1]))
     return next((known[match] for match in get_close_matches(name, known, 1, SIMILARITY)), None)
 
 
-def _spelled(name: str) -> str:
+def spelled(name: str) -> str:
     """`vpcid` for vpc_id, vpcId and VPC-ID."""
-    return "".join(filter(str.isalnum, name)).lower()
+    return "".join(filter(str.isalnum, name[:NAME_CHARACTERS])).lower()
 
 
-def _question(field: str, meant: str | None) -> str:
-    if meant is None:
+def _question(location: Location, meant: dict[Location, str | None]) -> str:
+    if (field := meant.get(location)) is None:
         return ""
-    return f"; did you mean {meant.removeprefix('task.') if field.startswith('task.') else meant}?"
+    inner = field.removeprefix("task.")
+    if len(location) == 1 or inner != field:
+        return f"; did you mean {field if len(location) == 1 else inner}?"
+    return f"; did you mean {field}, outside of task?"
 
 
 def _sentence(error: ErrorDetails, field: str) -> str:
@@ -72,5 +81,5 @@ def _sentence(error: ErrorDetails, field: str) -> str:
     return _SENTENCES.get(kind, error["msg"])
 
 
-def _field(location: tuple[int | str, ...]) -> str:
+def _field(location: Location) -> str:
     return ".".join(str(part)[:NAME_CHARACTERS] for part in location) or "body"

@@ -291,5 +291,5 @@ TYPED_HEADERS: Final = [
             (b"F", struct.pack(">I", 11) + b"\x01ad" + struct.pack(">d", 0.1)),
         )
     )
-]
-"""Entries of a header table with each type that clients of Java, .NET, Go and Python write."""
+] + [b"\x09m\xfcnchen\xff\xfeS\x00\x00\x00\x01a"]
+"""Entries of a header table with each type that clients of Java, .NET, Go and Python write, and a name in Latin-1."""

@@ -1,12 +1,15 @@
 """Migration request: a valid request with everything that is derived from it once, and its parser."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 from schemas import identity
 from schemas.dcs import create_body
 from schemas.request import InvalidRequestError, Request, Sender, Task, Violation, parse
 from schemas.violations import TEXT_LIMIT
+
+UNKNOWN_REGION: Final = Violation(field="region", message="is not one of the worker's regions")
 
 Key = tuple[str, str]
 """Project id and request id: the identity of a request."""
@@ -69,23 +72,34 @@ class RequestParser:
     """Parser of message bodies."""
 
     max_bytes: int
-    regions: Container[str]
+    regions: Collection[str]
     default_region: str
     with_marker: bool = True
 
     def read(self, body: bytes, content_encoding: str | None = None) -> MigrationRequest:
         """The migration request in `body`. Raises InvalidRequestError, whose sender has no derived id."""
-        request = parse(body, max_bytes=self.max_bytes, content_encoding=content_encoding)
+        try:
+            request = parse(body, max_bytes=self.max_bytes, content_encoding=content_encoding)
+        except InvalidRequestError as error:
+            is_known = (error.sender.region or self.default_region) in self.regions
+            violations = error.violations if is_known else (*error.violations, UNKNOWN_REGION)
+            raise self._refusal(violations, error.sender, is_addressed=error.is_addressed) from None
         found = migration(request, default_region=self.default_region, with_marker=self.with_marker, message=body)
         if violations := tuple(self._violations(found)):
             sender = replace(found.sender, request_id=request.request_id)
-            raise InvalidRequestError(violations, sender, is_addressed=True)
+            raise self._refusal(violations, sender, is_addressed=True)
         return found
 
     def _violations(self, found: MigrationRequest) -> Iterator[Violation]:
         if found.region not in self.regions:
-            yield Violation(field="region", message="is not one of the worker's regions")
+            yield UNKNOWN_REGION
         limit = TEXT_LIMIT - len(f" {found.marker}")
         if found.marker is not None and len(found.task.description or "") > limit:
             message = f"must be at most {limit:,} characters long, to which the worker appends a marker"
             yield Violation(field="task.description", message=message)
+
+    def _refusal(self, violations: tuple[Violation, ...], sender: Sender, *, is_addressed: bool) -> InvalidRequestError:
+        """The error whose violation of the region lists the regions that a request can name."""
+        regions = f" (configured: {', '.join(sorted(self.regions))})"
+        named = (Violation(field=v.field, message=v.message + regions * (v.field == "region")) for v in violations)
+        return InvalidRequestError(tuple(named), sender, is_addressed=is_addressed)

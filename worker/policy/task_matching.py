@@ -102,15 +102,15 @@ def detail(
         return Match.UNSURE if has_our_networks is None else Match.CONFLICT
     if is_anothers or marker is not None or has_our_networks is False:
         return Match.NO
+    return _unmarked(migration, row, description, since, may_be_ours=was_sent and bool(has_our_networks))
+
+
+def _unmarked(migration: MigrationRequest, row: TaskRow, description: str, since: float, *, may_be_ours: bool) -> Match:
+    """Judge a task of our networks whose description has no marker: it may be ours without its end."""
     if _has_digits(migration, description):
         return Match.UNSURE
     if not _may_be_cut(migration, row, description):
         return Match.NO
-    return _cut(migration, row, description, since, may_be_ours=was_sent and bool(has_our_networks))
-
-
-def _cut(migration: MigrationRequest, row: TaskRow, description: str, since: float, *, may_be_ours: bool) -> Match:
-    """Judge a task of our name and networks whose description may be ours, without its end."""
     is_older = _is_older(row, since)
     if not _is_long(description):
         is_anybodys = is_older and not _is_ended(_sent_description(migration), description)

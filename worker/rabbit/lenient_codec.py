@@ -6,7 +6,8 @@ callback runs, the broker delivers the same message to the next connection, and 
 `decode.by_type`, `decode.embedded_value` and `encode.by_type` look their functions up in these tables at every call.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import pamqp
@@ -37,14 +38,22 @@ class HeaderTable(dict[str, Any]):
     def entries(self) -> dict[str, bytes]:
         """Name, type and value of each header, as they came; of a name that came twice, both."""
         found: dict[str, bytes] = {}
-        rest = self.raw
-        while rest:
-            start = 1 + rest[0]
-            end = start + decode.embedded_value(rest[start:])[0]
-            name = rest[1:start].decode()
-            found[name] = found.get(name, b"") + rest[:end]
-            rest = rest[end:]
+        with suppress(ValueError):  # of a last one that is cut short: pamqp writes what it read of it
+            for name, entry, _ in _entries(self.raw):
+                found[name] = found.get(name, b"") + entry
         return found
+
+
+def _entries(raw: bytes) -> Iterator[tuple[str, bytes, Any]]:
+    """Name, bytes and value of each header of a table. Raises ValueError for one that cannot be read."""
+    while raw:
+        start = 1 + raw[0]
+        size, value = decode.embedded_value(raw[start:])
+        end = start + size
+        if end > len(raw):
+            raise ValueError("a header is longer than its table")
+        yield raw[1:start].decode("utf-8", _BYTES_AS_THEY_CAME), raw[:end], value
+        raw = raw[end:]
 
 
 class IncompatibleCodecError(Exception):
@@ -79,8 +88,14 @@ def _table(value: bytes) -> tuple[int, Any]:
 
 def _headers(value: bytes) -> tuple[int, Any]:
     end, found = _table(value)
+    raw = value[4:end]
+    if found == _UNREADABLE:  # names that are not UTF-8 are read all the same, and written again
+        try:
+            found = {name: content for name, _, content in _entries(raw)}
+        except (ValueError, OverflowError, RecursionError):
+            raw = b""
     table = HeaderTable(found)
-    table.raw = b"" if found == _UNREADABLE else value[4:end]
+    table.raw = raw
     return end, table
 
 

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from schemas import identity
-from schemas.request import Request, parse
+from schemas.request import InvalidRequestError, Request, parse
 from tests.malformed_bodies import TASK
 from tests.malformed_messages import GOOD, MAX_BYTES
-from worker.policy.migration_request import MigrationRequest, migration
+from worker.policy.migration_request import MigrationRequest, RequestParser, migration
 
 
 def placed(with_marker: bool = True, **changes: object) -> MigrationRequest:
@@ -65,3 +65,30 @@ def test_the_fingerprint_is_of_the_task_as_written() -> None:
 def test_without_a_limit_there_is_none() -> None:
     """A request that names no `not_after` never expires."""
     assert placed(not_after=None).not_after is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"region": "cn-south-1"}, "region: is not one of the worker's regions (configured: cn-north-4, eu-west-101)"),
+        (
+            {"region": "CN-North-4"},
+            "region: must be the name of a configured region, never an address (configured: cn-north-4, eu-west-101)",
+        ),
+        (
+            {"region": "cn-south-1", "not_after": 5, "task": TASK | {"vpc_id": ""}},
+            "not_after: must be an RFC 3339 time with an offset, like 2026-12-01T00:00:00Z; "
+            "task.vpc_id: must not be empty; "
+            "region: is not one of the worker's regions (configured: cn-north-4, eu-west-101)",
+        ),
+        ({"project_id": 5}, "project_id: must be a string"),
+    ],
+)
+def test_a_wrong_region_is_told_the_right_ones(changes: dict[str, object], said: str) -> None:
+    """Also beside other violations, all at once; the sender is named."""
+    parser = RequestParser(MAX_BYTES, {"eu-west-101", "cn-north-4"}, "cn-north-4")
+    with pytest.raises(InvalidRequestError) as caught:
+        parser.read(json.dumps(GOOD | changes).encode())
+    assert str(caught.value) == said
+    assert caught.value.is_addressed
+    assert caught.value.sender.request_id == "hostile"

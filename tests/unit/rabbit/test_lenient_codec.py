@@ -53,15 +53,27 @@ def test_a_time_in_seconds_is_a_datetime() -> None:
     assert decode.METHODS["timestamp"](struct.pack(">Q", 1_767_225_600_123)) == (8, 1_767_225_600_123)
 
 
-@pytest.mark.parametrize("entry", [b"\x01k?x", b"\x02\xff\xfeS\x00\x00\x00\x01a", b"\x09k"])
+@pytest.mark.parametrize(
+    "entry", [b"\x01k?x", b"\x02\xff\xfe?x", b"\x02\xff\xfeS\x00\x00\x00\x02a", b"\x09k", b"\x09\xff"]
+)
 def test_a_table_that_cannot_be_read_counts_as_sent(entry: bytes) -> None:
-    """Unknown types, names that are no UTF-8, lengths that lie: looked for first, with a settle time."""
+    """Unknown types, lengths that lie: looked for first, with a settle time."""
     raw = struct.pack(">I", len(entry)) + entry
     consumed, headers = decode.METHODS["table"](raw + b"rest")
     assert consumed == len(raw)
     assert isinstance(headers, dict)
     envelope = Envelope.read(headers, redelivered=False, now=100.0)
     assert (envelope.is_repeat, envelope.last_sent_at) == (True, 100.0)
+
+
+def test_a_name_that_is_no_utf8_leaves_the_others_readable() -> None:
+    """It keeps its bytes, and the state of a worker's own copy beside it is read."""
+    entries = b"\x02\xff\xfeS\x00\x00\x00\x01a" + b"\x07x-roundb\x05"
+    _, headers = decode.METHODS["table"](struct.pack(">I", len(entries)) + entries)
+    assert isinstance(headers, dict)
+    assert headers == {"\udcff\udcfe": "a", "x-round": 5}
+    envelope = Envelope.read(headers, redelivered=False, now=100.0)
+    assert (envelope.round, envelope.last_sent_at) == (5, None)
 
 
 def test_a_header_that_holds_an_unreadable_table_leaves_the_others_alone() -> None:

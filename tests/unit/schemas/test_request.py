@@ -2,9 +2,12 @@
 
 import gzip
 import json
+import time
 import tracemalloc
 import zlib
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode, encodebytes, urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +15,9 @@ import pytest
 
 from schemas import identity
 from schemas.request import MARKED, REPEATED, InvalidRequestError, Request, Sender, Task, Violation, parse
-from schemas.violations import VIOLATIONS_LISTED
+from schemas.timestamp import from_text
+from schemas.unreadable import HALVED, NOT_UTF8
+from schemas.violations import TIME, VIOLATIONS_LISTED
 from tests.malformed_bodies import TASK
 from tests.malformed_messages import GOOD, MAX_BYTES
 
@@ -112,21 +117,41 @@ def test_a_sender_cannot_build_a_vague_time(moment: Any) -> None:
 
 TEXT = json.dumps(GOOD)
 ENCODED = TEXT.encode()
+MARK = b"\xef\xbb\xbf"
+HALF = "Umzug \ud83d"
+
+
+def refusal_of(content: object) -> InvalidRequestError:
+    """Return the error that reading `content`, as JSON, ends with."""
+    return refusal(json.dumps(content).encode())
+
+
+def raw_deflate(body: bytes) -> bytes:
+    """Compress without a header, as .NET's DeflateStream does."""
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return compressor.compress(body) + compressor.flush()
 
 
 @pytest.mark.parametrize(
     ("body", "content_encoding", "words"),
     [
         (gzip.compress(ENCODED), None, "is compressed (gzip)"),
-        (zlib.compress(ENCODED), None, "is compressed (deflate)"),
+        *((zlib.compress(ENCODED, level), None, "is compressed (deflate)") for level in (1, 5, 6, 9)),
+        (raw_deflate(ENCODED), "deflate", "is compressed (deflate)"),
+        (b"hello world", "GZIP", "is compressed (gzip)"),
         (TEXT.encode("utf-16"), None, "is text in UTF-16"),
         (TEXT.encode("utf-16-be"), None, "is text in UTF-16"),
-        (TEXT.encode("utf-16-le"), "gzip", "is compressed (gzip)"),
+        (TEXT.encode("utf-16-le"), "gzip", "is text in UTF-16"),
         (TEXT.encode("utf-32-le"), None, "is text in UTF-32"),
+        (MARK + MARK + ENCODED, None, "has a byte order mark that is not at its beginning"),
+        (b"\n" + MARK + ENCODED, None, "has a byte order mark that is not at its beginning"),
+        (ENCODED.replace(b', "task"', b", " + MARK + b'"task"'), None, "has a byte order mark that is not at its"),
         (b"\0\x53\x77\xb1" + len(ENCODED).to_bytes(4) + ENCODED, None, "is an AMQP 1.0 value"),
         (b"\0\x53\x77\xb0" + len(ENCODED).to_bytes(4) + ENCODED, None, "is an AMQP 1.0 value"),
         (b64encode(ENCODED), None, "is in base64"),
         (urlsafe_b64encode(ENCODED + b"   "), None, "is in base64"),
+        (encodebytes(ENCODED), None, "is in base64"),
+        (json.dumps(b64encode(ENCODED).decode()).encode(), None, "is text that holds the JSON"),
         (json.dumps(TEXT).encode(), None, "is text that holds the JSON"),
         (TEXT.replace("task", "t\x00sk").encode(), None, "is not JSON in UTF-8"),
         (b"\x0b\x02\x80{}\x03", "br", "is compressed (br)"),
@@ -143,7 +168,7 @@ def test_a_body_in_another_form_is_named(body: bytes, content_encoding: str | No
     (violation,) = caught.value.violations
     assert violation.field == "body"
     assert violation.message.startswith(words)
-    is_readable = content_encoding is None and "broken" not in repr(body) and "not JSON" not in words
+    is_readable = b"{}" not in body and b"broken" not in body and b"hello" not in body and "not JSON" not in words
     assert caught.value.sender == (WHOLE if is_readable else Sender())
     assert caught.value.is_addressed is is_readable
 
@@ -160,11 +185,101 @@ def test_a_small_body_that_unpacks_to_gigabytes_is_not_unpacked() -> None:
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
 def test_ids_are_read_in_any_encoding_that_holds_ascii(encoding: str) -> None:
-    """The refusal of a text in the encoding of a Windows machine is addressed to its sender."""
+    """The refusal of a text in the encoding of a Windows machine is addressed to its sender, and names the fields."""
     task = TASK | {"description": "Gr\u00f6\u00dfe"}
     error = refusal(json.dumps(GOOD | {"task": task}, ensure_ascii=False).encode(encoding))
-    assert error.violations[0].message.startswith("is not JSON in UTF-8")
+    body, field = error.violations
+    assert body.message.startswith("is not JSON in UTF-8")
+    assert field == Violation(field="task.description", message=NOT_UTF8)
     assert (error.is_addressed, error.sender) == (True, WHOLE)
+    named = refusal(
+        json.dumps(GOOD | {"task": TASK | {"name": "Gr\u00f6\u00dfe"}}, ensure_ascii=False).encode(encoding)
+    )
+    assert named.sender == replace(WHOLE, name=None)  # it was not read: the event shows no other name
+
+
+@pytest.mark.parametrize("content_encoding", [None, "gzip"])
+@pytest.mark.parametrize("field", [*GOOD, "urgent", *(f"task.{name}" for name in TASK), "task.urgent"])
+def test_half_a_character_is_named_in_its_field(field: str, content_encoding: str | None) -> None:
+    """At both levels, in known and unknown fields, also within lists; the rest of the identity is read."""
+    for value in (HALF, [HALF], {"a": {HALF: 1}}):
+        if field == "task" and not isinstance(value, str):
+            continue
+        _, is_inside, name = field.rpartition("task.")
+        content = GOOD | ({"task": TASK | {name: value}} if is_inside else {field: value})
+        with pytest.raises(InvalidRequestError) as caught:
+            parse(json.dumps(content).encode(), max_bytes=MAX_BYTES, content_encoding=content_encoding)
+        assert caught.value.violations == (Violation(field=field, message=HALVED),)
+        unread = {"task": "name", "task.name": "name"}.get(field, field)
+        assert caught.value.sender == replace(WHOLE, **{unread: None} if hasattr(WHOLE, unread) else {})
+        assert caught.value.is_addressed
+
+
+def test_half_a_character_in_a_name_is_named() -> None:
+    """The field cannot be named, so its level is."""
+    for content, field in ((GOOD | {HALF: 1}, "body"), (GOOD | {"task": TASK | {HALF: 1}}, "task")):
+        error = refusal_of(content)
+        assert error.violations[0] == Violation(field=field, message=HALVED)
+        assert (error.sender, error.is_addressed) == (WHOLE, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "first"),
+    [
+        (gzip.compress(TEXT.replace("vpc_id", "vpcId").encode()), "body: is compressed"),
+        (TEXT.replace("vpc_id", "vpcId").encode("utf-16"), "body: is text in UTF-16"),
+        (json.dumps(TEXT.replace("vpc_id", "vpcId")).encode(), "body: is text that holds the JSON"),
+        (TEXT.replace("vpc_id", "vpcId").replace("Creating", "\\ud83d").encode(), "task.description: contains half"),
+        (
+            TEXT.replace("vpc_id", "vpcId").replace('"hostile"', "9" * 5000).encode(),
+            "body: is JSON that cannot be read",
+        ),
+    ],
+)
+def test_form_and_fields_are_named_at_once(body: bytes, first: str) -> None:
+    """Who sends the same in another form need not send it twice to learn of the rest."""
+    said = str(refusal(body))
+    assert said.startswith(first)
+    assert "task.vpcId: is not a known field; did you mean vpc_id?" in said
+
+
+@pytest.mark.parametrize("deep", ["[" * 20_000 + "]" * 20_000, '{"a":' * 9_000 + '"]}\\""' + "}" * 9_000])
+def test_an_object_of_any_depth_is_answered(deep: str) -> None:
+    """It is a JSON object, so it is not parked: its sender is read, and the field is named if it is one."""
+    error = refusal(TEXT.replace('"5e37b3be-950a-48e1-b498-65b63d336481"', deep).encode(), 10 * MAX_BYTES)
+    assert (error.is_addressed, error.sender) == (True, WHOLE)
+    assert [violation.field for violation in error.violations] == ["body", "task.vpc_id"]
+    assert "recursion limit exceeded" in error.violations[0].message
+
+
+def test_quotes_without_an_end_cost_no_more_than_their_length() -> None:
+    """Behind a depth that no parser reads: a sender must not hold the worker up."""
+    started = time.process_time()
+    assert not refusal(b'{"a":' * 2_000 + b'\\"' * 20_000).is_addressed
+    assert time.process_time() - started < 2.0  # ten times what it takes; by the square it would be minutes
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        MARK + ENCODED.ljust(MAX_BYTES),
+        json.dumps(GOOD | {"task": TASK | {"description": HALF}}).ljust(MAX_BYTES + 1).encode(),
+        TEXT.ljust(MAX_BYTES).encode("utf-16"),
+        json.dumps(TEXT.ljust(MAX_BYTES)).encode(),
+        gzip.compress(ENCODED).ljust(MAX_BYTES + 1),
+    ],
+)
+def test_the_sender_of_a_large_body_is_read_in_any_form(body: bytes) -> None:
+    """Up to four times the limit, as of a smaller one."""
+    error = refusal(body)
+    assert [violation.message[:3] for violation in error.violations] == ["is "]
+    assert (error.is_addressed, error.sender) == (True, WHOLE)
+
+
+def test_a_huge_object_behind_a_byte_order_mark_is_answered() -> None:
+    """Only its first character is looked at."""
+    for begin, is_addressed in ((MARK + b' \n{"', True), (MARK + b"[", False), (b"x", False)):
+        assert refusal(begin.ljust(5 * MAX_BYTES)).is_addressed is is_addressed
 
 
 @pytest.mark.parametrize("content_encoding", [None, "", "utf-8", "identity", "gzip"])
@@ -194,6 +309,8 @@ def test_null_means_left_out() -> None:
         ({"projectId": "a"}, "projectId: is not a known field; did you mean project_id?"),
         ({"vpc_id": "v"}, "vpc_id: is not a known field; did you mean task.vpc_id?"),
         ({"task": TASK | {"VPC-ID": "v"}}, "task.VPC-ID: is not a known field; did you mean vpc_id?"),
+        ({"task": TASK | {"region": "r"}}, "task.region: is not a known field; did you mean region, outside of task?"),
+        ({"\ufeffregion": "r"}, "\ufeffregion: is not a known field; did you mean region?"),
         (
             {"task": TASK | {"security_group": "v"}},
             "task.security_group: is not a known field; did you mean security_group_id?",
@@ -204,6 +321,86 @@ def test_null_means_left_out() -> None:
 def test_a_name_that_resembles_a_field_is_asked_about(changes: dict[str, object], said: str) -> None:
     """In camel case, of another style, misspelt, or at the wrong level; what resembles nothing is only unknown."""
     assert str(refusal(json.dumps(GOOD | changes).encode())) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-12-01T00:00:00.1234567Z", 1796083200.123456),  # .NET
+        ("2026-12-01T00:00:00.123456789Z", 1796083200.123456),  # Java, Go
+        ("2026-12-01t00:00:00z", 1796083200.0),
+        ("2026-12-01T00:00:00-00:00", 1796083200.0),
+        ("2026-12-01T08:00:00+08:00", 1796083200.0),
+        ("9999-12-31T23:59:59.9999999Z", 253402300800.0),
+        ("0001-01-01T00:00:00+14:00", -62135647200.0),
+    ],
+)
+def test_times_of_many_languages_are_read(text: str, seconds: float) -> None:
+    """The ends of the calendar, which stand for never and always, included."""
+    request = parse(json.dumps(GOOD | {"not_after": text}).encode(), max_bytes=MAX_BYTES)
+    assert request.not_after is not None
+    assert request.not_after.timestamp() == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("2026-12-01T00:00:00+0800", "2026-12-01T00:00:00+08:00[Asia/Shanghai]", "2026-12-01T00:00:00,5Z"),
+        *("1796083200", "1796083200000", 1796083200, 1796083200.5, "/Date(1796083200000)/"),
+        *("Tue Dec 01 2026 00:00:00 GMT", "2026-12-31T23:59:60Z", "2026-12-01T24:00:00Z"),
+    ],
+)
+def test_other_times_are_refused_with_one_to_copy(value: object) -> None:
+    """No other form is guessed."""
+    error = refusal_of(GOOD | {"not_after": value})
+    assert error.violations == (Violation(field="not_after", message=TIME),)
+    assert from_text(TIME.rsplit(" ", 1)[1]) is not None
+
+
+STYLES: Mapping[str, Callable[[Sequence[str]], str]] = {
+    "camel": lambda words: words[0] + "".join(map(str.title, words[1:])),
+    "Pascal": lambda words: "".join(map(str.title, words)),
+    "kebab": "-".join,
+    "CONSTANT": lambda words: "_".join(words).upper(),
+    "blanks": " ".join,
+    "cut": lambda words: "_".join(words)[:-1],
+    "turned": lambda words: "_".join(words)[1::-1] + "_".join(words)[2:],
+    "one more": lambda words: "_".join(words) + "s",
+}
+"""Ways to spell a field, of its words."""
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("field", [*GOOD, *TASK])
+def test_another_style_of_a_name_is_recognised(style: str, field: str) -> None:
+    """One sentence that names the field, instead of those for each missing one."""
+    name = STYLES[style](field.split("_"))
+    if name == field:
+        return
+    task = {name if known == field else known: value for known, value in TASK.items()}
+    content = {name if known == field else known: value for known, value in (GOOD | {"task": task}).items()}
+    at = f"task.{name}" if field in TASK else name
+    assert str(refusal_of(content)) == f"{at}: is not a known field; did you mean {field}?"
+
+
+@pytest.mark.parametrize("style", ["camel", "Pascal", "kebab"])
+def test_the_sender_is_read_in_another_style(style: str) -> None:
+    """Who writes `requestId` must not be answered without one."""
+    task = {STYLES[style](name.split("_")): value for name, value in TASK.items()}
+    content = {STYLES[style](name.split("_")): value for name, value in (GOOD | {"task": task}).items()}
+    assert refusal_of(content).sender == WHOLE
+    assert refusal_of(content | {"request_id": 7}).sender == replace(WHOLE, request_id=None)
+
+
+def test_a_repeated_field_is_named_beside_others() -> None:
+    """And is not shown as the sender's: which value was meant is not known."""
+    body = ENCODED.replace(b'"project_id"', b'"project_id": "other", "project_id"').replace(b"vpc_id", b"vpcId")
+    error = refusal(body.replace(b'"name"', b'"name": 7, "name"'))
+    assert str(error) == (
+        f"project_id: {REPEATED}; task.name: {REPEATED}; task.vpcId: is not a known field; did you mean vpc_id?"
+    )
+    assert error.sender == replace(WHOLE, project_id=None)
+    assert str(refusal(b'{"urgent": 1, "urgent": 2, ' + ENCODED[1:])) == "urgent: is not a known field"
 
 
 def test_a_misspelt_field_is_not_missing_as_well() -> None:

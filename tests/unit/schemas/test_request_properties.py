@@ -130,3 +130,11 @@ def test_model_and_schema_agree(choice: st.DataObject, content: dict[str, Any]) 
         assert not schema.is_valid(content)
     else:
         assert schema.is_valid(content)
+
+
+def test_model_and_schema_agree_on_leap_seconds() -> None:
+    """RFC 3339 has them and datetimes do not: both refuse them."""
+    request = {"project_id": "a", "task": TASK, "not_after": "2026-12-31T23:59:60Z"}
+    assert not Draft202012Validator(documents()["request"]).is_valid(request)
+    assert [violation.field for violation in refusal(json.dumps(request).encode()).violations] == ["not_after"]
+    parse(json.dumps(request | {"not_after": "2026-12-31T23:59:59Z"}).encode(), max_bytes=MAX_BYTES)

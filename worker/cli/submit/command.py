@@ -112,12 +112,9 @@ def _submit(
 def _read_options(validator: "InputValidator", fields: dict[str, str]) -> None:
     from worker.cli.submit.input_lines import InputLine, body
 
-    validator.add_lines([InputLine(1, body(fields))])
+    validator.add_lines([InputLine(1, body(fields), is_flat=True)])
     if validator.errors:
-        problems = (
-            f"{OPTIONS.get(error.field.removeprefix('task.'), error.field)} {error.message}"
-            for error in validator.errors
-        )
+        problems = (f"{OPTIONS.get(error.field, error.field)} {error.message}" for error in validator.errors)
         raise typer.BadParameter("; ".join(problems))
 
 

@@ -30,12 +30,12 @@ class InputLine:
     """Why the line has no body."""
     element: str = ""
     """Prefix of a field in a JSON array, whose requests can be in one line: `[3].`."""
-    is_row: bool = False
-    """Whether it is from a table, in which the fields of a task are columns too."""
+    is_flat: bool = False
+    """The fields of its task are columns or options like the others."""
 
-    def name_of(self, field: str) -> str:
-        """A field of the request as the file has it."""
-        return self.element + (field.removeprefix("task.") if self.is_row else field)
+    def field(self, name: str) -> str:
+        """A request's field as this line has it."""
+        return name.removeprefix("task.") if self.is_flat else self.element + name
 
 
 def read(stream: BinaryIO, format_: Format, max_bytes: int) -> Iterator[InputLine]:
@@ -109,7 +109,7 @@ def _csv(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
             if any(cells[len(columns) :]):
                 yield InputLine(first_line, b"", f"{len(cells)} values for {len(columns)} columns")
             elif any(cells):
-                yield InputLine(first_line, body(dict(zip(columns, cells, strict=False))), is_row=True)
+                yield InputLine(first_line, body(dict(zip(columns, cells, strict=False))), is_flat=True)
             first_line = rows.line_num + 1
     except csv.Error as error:
         yield InputLine(first_line, b"", f"not valid CSV: {error}")

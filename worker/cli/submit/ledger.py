@@ -167,8 +167,7 @@ class InputValidator:
                 parse(body, max_bytes=self.max_bytes)  # raises the error: too large with the derived id
         except InvalidRequestError as error:
             return [
-                LineError(line.number, line.name_of(violation.field), violation.message)
-                for violation in error.violations
+                LineError(line.number, line.field(violation.field), violation.message) for violation in error.violations
             ]
         assert request.request_id is not None
         fingerprint = identity.fingerprint(request.region or self.region, request.task)
@@ -176,4 +175,4 @@ class InputValidator:
         if earlier is None:
             return []
         problem = f"already used in line {earlier:,} for a different task"
-        return [LineError(line.number, line.name_of("request_id"), problem)]
+        return [LineError(line.number, line.field("request_id"), problem)]

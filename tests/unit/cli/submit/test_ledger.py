@@ -66,6 +66,19 @@ def test_one_id_for_two_tasks_is_an_error(ledger: Ledger) -> None:
     assert ledger.requests == 2
 
 
+def test_errors_of_a_table_name_its_columns(ledger: Ledger) -> None:
+    """And those of a JSON array the element and the path."""
+    table = b"project_id,name,vpc_id,subnet_id,security_group_id\na/b,n\x07n,v,s,\n"
+    elements = json.dumps([{"project_id": "p", "task": TASK | {"vpc_id": ""}}]).encode()
+    validator = InputValidator(ledger, 1000, "cn-north-4")
+    validator.add_lines(read(io.BytesIO(table), "csv", 1000))
+    validator.add_lines(read(io.BytesIO(elements), "json", 1000))
+    assert [error.field for error in validator.errors] == [
+        *("project_id", "name", "security_group_id"),
+        "[0].task.vpc_id",
+    ]
+
+
 def test_errors_name_line_and_field_up_to_a_maximum(ledger: Ledger) -> None:
     """Every violation of a line is an error, but only the first errors are kept."""
     validator = _validated(ledger, _body(), b"{", _body(project_id=7, more=1), _body(task=TASK | {"name": ""}))

@@ -10,6 +10,10 @@ from pamqp.commands import Basic, Queue
 from pamqp.header import ContentHeader
 
 from schemas import names
+from tests.malformed_messages import TYPED_HEADERS, raw_headers
+from tests.unit.cli.parked.parked_messages import BODY, NOW, SETTINGS
+from worker.cli.parked.request import ParkedRequest
+from worker.rabbit import lenient_codec
 from worker.rabbit.tools import parked_queue
 from worker.rabbit.tools.parked_queue import RENEWED_AT_RETURNS, ParkedMessage, ParkedQueue, ParkedQueueInUseError
 
@@ -88,3 +92,50 @@ async def test_two_commands_that_begin_together_do_not_both_read(turns: int, mon
     one, other = await asyncio.gather(begin(0), begin(turns), return_exceptions=True)
     assert isinstance(one, ParkedQueueInUseError) or isinstance(other, ParkedQueueInUseError)
     assert {type(ended) for ended in (one, other)} <= {ParkedQueueInUseError, type(None)}
+
+
+class CopiedQueue(OneQueue):
+    """A queue whose one message was returned often; what is published to its channel is in `copies`, as bytes."""
+
+    def __init__(self, message: DeliveredMessage) -> None:
+        super().__init__()
+        self.copies: list[tuple[str, bytes]] = []
+        self._message: DeliveredMessage | None = message
+
+    def channel(self) -> Any:
+        """A channel that also publishes and acknowledges."""
+        channel = super().channel()
+        channel.basic_publish, channel.basic_ack, channel.is_closed = self._publish, self._ack, False
+        return channel
+
+    async def _consume(self, *arguments: Any, **_: object) -> None:
+        self.consumers += 1
+        _, deliver = arguments
+        if self._message is not None:
+            await deliver(self._message)
+
+    async def _publish(self, _: bytes, *, routing_key: str, properties: Basic.Properties, **__: object) -> None:
+        self.copies.append((routing_key, properties.marshal()))
+
+    async def _ack(self, *_: object, **__: object) -> None:
+        self._message = None
+
+
+async def test_renewed_and_replayed_messages_keep_the_senders_headers() -> None:
+    """Byte for byte, of every type that clients write."""
+    lenient_codec.install()
+    count = bytes([len(names.DELIVERY_COUNT)]) + names.DELIVERY_COUNT.encode() + b"b" + bytes([RENEWED_AT_RETURNS])
+    raw = raw_headers(*TYPED_HEADERS, count)
+    message = delivered({}, redelivered=True)
+    message.header.properties.unmarshal(int.from_bytes(raw[:2]), raw[2:])
+    broker = CopiedQueue(message)
+    queue = ParkedQueue("q", cast(Any, None), broker.channel(), broker.channel())
+    await queue.open()
+    await anext(queue.read())
+    parked = ParkedMessage(BODY, message.header.properties, 7)
+    await queue.move(parked, ParkedRequest.read(parked, SETTINGS).replay_headers(10, NOW))
+    (renewed_in, renewed), (replayed_in, replayed) = broker.copies
+    assert (renewed_in, replayed_in) == (names.parked_queue("q"), "q")
+    for copy in (renewed, replayed):
+        assert [entry for entry in TYPED_HEADERS if entry not in copy] == []
+        assert names.DELIVERY_COUNT.encode() not in copy
