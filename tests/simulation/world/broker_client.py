@@ -125,7 +125,9 @@ class Publisher:
 
         def effect() -> None:
             self._replica.log("event %s (%s)", "succeeded" if completed.succeeded else "failed", completed.reason)
-            self._broker.events.append(Event(record, self._replica.now, *content, meaning, decided_at))
+            self._broker.events.append(
+                Event(record, self._replica.now, *content, meaning, completed.is_repeated, decided_at)
+            )
 
         record.is_answered_from_memory = completed.is_repeated
         await self._publish("event", record, effect)

@@ -107,6 +107,8 @@ class Event:
     parked: bool
     meaning: tuple[object, ...] = ()
     """What it says, without times and counters."""
+    is_repeated: bool = False
+    """It says that it is an answer from memory."""
     decided_at: float = math.nan
     """When its outcome was decided, by the clock of its replica."""
 
