@@ -15,7 +15,7 @@ from pamqp.commands import Basic
 
 from schemas import names
 from worker.policy.call_result import UnconfirmedError, UncopyableError
-from worker.rabbit.on_demand import ClosedError, OnDemandChannel
+from worker.rabbit.on_demand import ClosedError, OnDemandConnection
 from worker.rabbit.publishing import PUBLISH_TIMEOUT_SECONDS, RefusedError, copy_properties
 
 TRIES_ALONE: Final = 2
@@ -53,7 +53,7 @@ class CopyPublisher:
     def __init__(
         self,
         publish: Publish,
-        isolated: OnDemandChannel,
+        isolated: OnDemandConnection,
         *,
         on_stuck: Callable[[Sequence[str]], None],
         on_cured: Callable[[], None],

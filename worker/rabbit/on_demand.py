@@ -29,7 +29,7 @@ class ClosedError(UnconfirmedError):
     """The channel or connection was closed while the message was under way."""
 
 
-class OnDemandChannel:
+class OnDemandConnection:
     """Channel with confirms on a connection that carries nothing else, called `name` at the broker."""
 
     def __init__(self, brokers: Callable[[], Brokers], name: str) -> None:
@@ -41,7 +41,7 @@ class OnDemandChannel:
         self._opened = AsyncExitStack()
 
     def __repr__(self) -> str:
-        return f"<OnDemandChannel {self._name}: {'closed' if self._channel is None else self._channel}>"
+        return f"<OnDemandConnection {self._name}: {'closed' if self._channel is None else self._channel}>"
 
     async def publish(
         self, body: bytes, properties: Basic.Properties, routing_key: str, timeout_seconds: float, *, mandatory: bool

@@ -25,7 +25,7 @@ from worker.policy.outcome import Completed
 from worker.rabbit.connection import open_channel
 from worker.rabbit.copies import CopyPublisher, Original
 from worker.rabbit.failure_reasons import CHANNEL_CLOSED, closing_reason, reason_in_words
-from worker.rabbit.on_demand import CLOSED_ERRORS, NOT_ALLOWED_ERRORS, ClosedError, OnDemandChannel
+from worker.rabbit.on_demand import CLOSED_ERRORS, NOT_ALLOWED_ERRORS, ClosedError, OnDemandConnection
 from worker.rabbit.publishing import (
     MAX_HEADERS_BYTES,
     PERSISTENT,
@@ -67,7 +67,7 @@ class RabbitPublisher:
         topology: Topology,
         observer: PublisherObserver,
         replies: ReplyPublisher,
-        isolated: OnDemandChannel,
+        isolated: OnDemandConnection,
         *,
         on_blocked: Callable[[bool], None],
         on_stuck: Callable[[Sequence[str]], None],

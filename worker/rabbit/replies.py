@@ -16,7 +16,7 @@ from aiormq.exceptions import DeliveryError
 from pamqp.commands import Basic
 
 from worker.policy.call_result import UnconfirmedError
-from worker.rabbit.on_demand import ClosedError, OnDemandChannel
+from worker.rabbit.on_demand import ClosedError, OnDemandConnection
 
 REPLY_TIMEOUT_SECONDS: Final = 5.0
 REPLY_TRIES: Final = 3
@@ -37,10 +37,10 @@ class ReplyPublisher:
     Without `mandatory`: direct reply-to returns such a message although it delivers it.
     """
 
-    def __init__(self, channel: Callable[[], OnDemandChannel]) -> None:
+    def __init__(self, channel: Callable[[], OnDemandConnection]) -> None:
         self._make_channel = channel
         self._shared, self._isolated = channel(), channel()
-        self._left: OnDemandChannel | None = None
+        self._left: OnDemandConnection | None = None
         """The shared channel before this one, on which replies may be under way."""
         self._turn = asyncio.Lock()
         self._separate = asyncio.Semaphore(MAX_SEPARATE_CHANNELS)
@@ -79,7 +79,7 @@ class ReplyPublisher:
         for channel in filter(None, (self._shared, self._isolated, self._left)):
             await channel.aclose()
 
-    async def _leave(self, channel: OnDemandChannel) -> None:
+    async def _leave(self, channel: OnDemandConnection) -> None:
         """Share another channel from now on, unless this is done already; what is under way there goes on."""
         if channel is self._shared:
             closing, self._left, self._shared = self._left, channel, self._make_channel()

@@ -10,7 +10,7 @@ from pamqp.commands import Basic
 from worker.policy.call_result import UnconfirmedError
 from worker.rabbit import replies
 from worker.rabbit.connection import Brokers
-from worker.rabbit.on_demand import ClosedError, OnDemandChannel
+from worker.rabbit.on_demand import ClosedError, OnDemandConnection
 from worker.rabbit.replies import MAX_SEPARATE_CHANNELS, REPLY_TRIES, ReplyPublisher
 
 PROPERTIES = Basic.Properties()
@@ -31,7 +31,7 @@ class Broker:
         return self.channels[-1]
 
 
-class Channel(OnDemandChannel):
+class Channel(OnDemandConnection):
     """A channel whose connection the broker closes for an address `harmful…`, with all that is under way on it.
 
     A queue `frozen…` blocks it for all addresses.
