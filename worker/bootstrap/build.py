@@ -137,7 +137,7 @@ def _publisher(
         refusals[STUCK] = f"Queues refuse copies of requests: {', '.join(queues)}. Check the policies that limit them."
         (consumer.pause if queues else consumer.resume)(STUCK)
 
-    replies = ReplyPublisher(partial(OnDemandConnection, nodes, "dcs-worker replies"))
+    replies = ReplyPublisher(partial(OnDemandConnection, nodes, "dcs-worker replies"), observer.reply_refused)
     isolated = OnDemandConnection(nodes, "dcs-worker copies")
     stack.push_async_callback(replies.aclose)
     stack.push_async_callback(isolated.aclose)

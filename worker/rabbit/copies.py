@@ -141,7 +141,6 @@ class CopyPublisher:
                 except PublishError:
                     raise UnconfirmedError(f"queue {queue!r} does not exist") from None
                 except DeliveryError:
-                    await self._isolated.aclose()
                     raise RefusedError(f"queue {queue!r} refuses a copy") from None
                 except TimeoutError:
                     await self._isolated.aclose()

@@ -53,9 +53,6 @@ class PublisherObserver(Protocol):
     def blocked(self, is_blocked: bool) -> None:
         """The broker blocks, or no longer blocks, the publishing connection."""
 
-    def reply_refused(self, event_id: str) -> None:
-        """The address that a request names for its answer does not take it."""
-
 
 class RabbitPublisher:
     """Publishes on the channel of the current session; waits for one up to PUBLISH_TIMEOUT_SECONDS."""
@@ -124,8 +121,7 @@ class RabbitPublisher:
         self._observer.published(type_, time.perf_counter() - started)
         if reply_to is None or self._is_own_queue(reply_to):
             return
-        if not await self._replies.publish(ending.body, properties, reply_to):
-            self._observer.reply_refused(ending.event_id)
+        await self._replies.publish(ending.body, properties, reply_to)
 
     def _is_own_queue(self, name: str) -> bool:
         """Whether a worker would take a message in this queue for a copy of a request, its state headers included."""
