@@ -134,7 +134,8 @@ def _publisher(
         (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
 
     def on_stuck(queues: Sequence[str]) -> None:
-        refusals[STUCK] = f"Queues refuse copies of requests: {', '.join(queues)}. Check the policies that limit them."
+        refused = f"Queues refuse copies of requests, or events: {', '.join(queues)}"
+        refusals[STUCK] = f"{refused}. Check the policies that limit them."
         (consumer.pause if queues else consumer.resume)(STUCK)
 
     replies = ReplyPublisher(partial(OnDemandConnection, nodes, "dcs-worker replies"), observer.reply_refused)

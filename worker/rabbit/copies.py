@@ -82,21 +82,22 @@ class CopyPublisher:
                 self._refused_at[queue] = time.monotonic()
             else:
                 self._refused_at.pop(queue, None)
-                self._set_stuck(queues[0], is_stuck=False)
+                self.set_stuck(queues[0], is_stuck=False)
                 return
-        self._set_stuck(queues[0], is_stuck=True)
+        self.set_stuck(queues[0], is_stuck=True)
         raise UnconfirmedError(f"queue {queues[0]!r} refuses copies, and so do those that could take its place")
 
     def forget_old(self) -> None:
         """Forget the refusals of copies that are not in hand any more."""
         now = time.monotonic()
         for queue in [queue for queue, at in self._stuck.items() if now - at > STUCK_SECONDS]:
-            self._set_stuck(queue, is_stuck=False)
+            self.set_stuck(queue, is_stuck=False)
 
     def _has_refused(self, queue: str) -> bool:
         return time.monotonic() - self._refused_at.get(queue, -REFUSAL_SECONDS) < REFUSAL_SECONDS
 
-    def _set_stuck(self, queue: str, *, is_stuck: bool) -> None:
+    def set_stuck(self, queue: str, *, is_stuck: bool) -> None:
+        """A queue refuses copies, or events, or takes them again."""
         before = set(self._stuck)
         if is_stuck:
             self._stuck[queue] = time.monotonic()
