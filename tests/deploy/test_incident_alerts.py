@@ -5,6 +5,7 @@ minute of the rules lasts two seconds.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -20,7 +21,7 @@ from tests.fakes.faulty_dcs import FaultyDcs
 from tests.fakes.servers import RabbitMqServer, RedisServer
 from tests.live.redis_replicas import operator
 from tools.harness.prometheus import Prometheus
-from tools.harness.running_system import RunningSystem, WorkerProcess, request, until
+from tools.harness.running_system import EVENTS, RunningSystem, WorkerProcess, request, until
 from worker.tools.servers import free_port
 
 pytestmark = [pytest.mark.dashboard, pytest.mark.timeout(600)]
@@ -32,6 +33,7 @@ INCIDENT_SECONDS: Final = 20 * MINUTE
 RATE: Final = 2.5
 """Requests a second that are published for each job."""
 TOKEN: Final = "first-token"
+FULL: Final = json.dumps({"max-length": 0, "overflow": "reject-publish"})
 LOW: Final = ("set_vm_memory_high_watermark", "absolute", "1000")
 
 
@@ -104,6 +106,7 @@ def incidents(redis: RedisServer, filling: RedisServer) -> list[Incident]:
         Incident("token-revoked", {"DcsWorkerCredentialsRefused"}),
         Incident("wrong-endpoint", {"DcsWorkerRequestsFailing"}),
         Incident("all-rejected", {"DcsWorkerRequestsFailing"}),
+        Incident("queues-refuse", {"DcsWorkerQueuesRefuse"}),
         Incident("redis-away", {"DcsWorkerClaimsAway"}, {"WORKER_CLAIMS_URL": redis.url}),
         Incident("redis-fills", {"DcsWorkerClaimsNearlyFull"}, {"WORKER_CLAIMS_URL": filling.url}),
         Incident("other-queue", {"DcsWorkerAbsent"}),
@@ -121,6 +124,7 @@ async def break_all(play: Play, by_job: Mapping[str, Incident]) -> None:
         lambda: dcs["token-revoked"].apply(auth={"token": "second-token"}),
         lambda: dcs["wrong-endpoint"].apply(operation_scripts={"create": [unknown], "list": [unknown]}),
         lambda: dcs["all-rejected"].apply(faults={"error 400 DCS.4013": 1.0}),
+        lambda: play.rabbit.ctl("set_policy", "-p", "queues-refuse", "full", f"^{EVENTS}$", FULL),
         lambda: asyncio.to_thread(play.redis.kill),
         play.fill_redis,
         lambda: play.restart_with_other_queue(by_job["other-queue"]),
