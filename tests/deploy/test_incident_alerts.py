@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aio_pika
 import pytest
@@ -32,6 +32,7 @@ INCIDENT_SECONDS: Final = 20 * MINUTE
 RATE: Final = 2.5
 """Requests a second that are published for each job."""
 TOKEN: Final = "first-token"
+FULL: Final[dict[str, Any]] = {"x-max-length": 1, "x-overflow": "reject-publish"}
 LOW: Final = ("set_vm_memory_high_watermark", "absolute", "1000")
 
 
@@ -81,6 +82,13 @@ class Play:
             memory = await client.info("memory")
             await client.config_set("maxmemory", int(memory["used_memory"] * 1.2))
 
+    async def bind_full_queue(self, job: str) -> None:
+        """A queue whose reader is gone has no room for events."""
+        async with await aio_pika.connect(self.systems[job].amqp_url) as connection:
+            channel = await connection.channel()
+            queue = await channel.declare_queue("reader", durable=True, arguments=FULL)
+            await queue.bind(names.EVENT_EXCHANGE, "#")
+
     async def restart_with_other_queue(self, incident: Incident) -> None:
         """A queue exists with other arguments when the worker starts again: it exits with status 78."""
         worker = self.workers[incident.job]
@@ -104,6 +112,7 @@ def incidents(redis: RedisServer, filling: RedisServer) -> list[Incident]:
         Incident("token-revoked", {"DcsWorkerCredentialsRefused"}),
         Incident("wrong-endpoint", {"DcsWorkerRequestsFailing"}),
         Incident("all-rejected", {"DcsWorkerRequestsFailing"}),
+        Incident("queues-refuse", {"DcsWorkerQueuesRefuse"}),
         Incident("redis-away", {"DcsWorkerClaimsAway"}, {"WORKER_CLAIMS_URL": redis.url}),
         Incident("redis-fills", {"DcsWorkerClaimsNearlyFull"}, {"WORKER_CLAIMS_URL": filling.url}),
         Incident("other-queue", {"DcsWorkerAbsent"}),
@@ -121,6 +130,7 @@ async def break_all(play: Play, by_job: Mapping[str, Incident]) -> None:
         lambda: dcs["token-revoked"].apply(auth={"token": "second-token"}),
         lambda: dcs["wrong-endpoint"].apply(operation_scripts={"create": [unknown], "list": [unknown]}),
         lambda: dcs["all-rejected"].apply(faults={"error 400 DCS.4013": 1.0}),
+        lambda: play.bind_full_queue("queues-refuse"),
         lambda: asyncio.to_thread(play.redis.kill),
         play.fill_redis,
         lambda: play.restart_with_other_queue(by_job["other-queue"]),

@@ -1,11 +1,13 @@
 """A cluster of three nodes that loses nodes: one is frozen, or two are dead, so that no queue has a majority."""
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import aio_pika
 import pytest
 
 from schemas import names
@@ -15,6 +17,7 @@ from tools.harness.running_system import RunningSystem, WorkerProcess, machine_l
 from worker.rabbit.queue_probe import silence_reason
 
 WORKS_SECONDS = 15.0
+ANSWERED_SECONDS = 3.0
 TOLD_SECONDS = 25.0
 BACK_SECONDS = 60.0
 SILENT = silence_reason(names.REQUEST_QUEUE)
@@ -51,6 +54,38 @@ async def test_new_worker_works_beside_a_frozen_node(cluster: Cluster, tmp_path:
         finally:
             frozen.thaw()
         system.assert_one_task_each([f"beside-{number}" for number in range(3)])
+
+
+@pytest.mark.timeout(180)
+async def test_reply_queues_on_frozen_node_hold_up_no_other_answer(cluster: Cluster, tmp_path: Path) -> None:
+    """More of them than the prefetch: classic ones, each of another client, and a quorum queue. One event each."""
+    healthy, _, frozen = cluster.members
+    async with RunningSystem(healthy.url, tmp_path) as system, await system._connection.channel() as channel:
+        answers = await channel.declare_queue("answers", exclusive=True)
+        worker = system.worker()
+        await worker.ready()
+        async with await aio_pika.connect(frozen.url) as client, await client.channel() as theirs:
+            await theirs.declare_queue("quorum", durable=True, arguments={"x-queue-type": "quorum"})
+            silent = [(await theirs.declare_queue(f"client-{number}", exclusive=True)).name for number in range(70)]
+            await asyncio.sleep(1.0)  # as in the docstring of RabbitMqServer
+            frozen.freeze()
+            try:
+                for number, address in enumerate(["quorum", *silent]):
+                    await system.publish(request(f"silent-{number}", f"silent-{number}"), reply_to=address)
+                for number in range(20):
+                    name = f"other-{number}"
+                    await system.publish(request(name, name), reply_to="answers")
+                    async with asyncio.timeout(ANSWERED_SECONDS * machine_load_factor()):
+                        while (answer := await answers.get(fail=False, no_ack=True)) is None:
+                            await asyncio.sleep(0.01)
+                    assert json.loads(answer.body)["request_id"] == name
+                await until(lambda: [line["event"] for line in worker.log()].count("reply.refused") == 71, 20)
+                assert worker.metric("dcs_worker_in_flight_requests") == 0
+            finally:
+                frozen.thaw()
+        events = await system.answered(71 + 20)
+        assert {len(of_one) for of_one in events.values()} == {1}
+        system.assert_one_task_each(list(events))
 
 
 def _is_told(worker: WorkerProcess) -> bool:

@@ -8,7 +8,6 @@ import aio_pika
 import pytest
 
 from schemas import names
-from tests.fakes.servers import RabbitMqServer
 from tools.harness.running_system import RunningSystem, request, until
 
 DAMAGED = (
@@ -46,37 +45,6 @@ async def test_damaged_addresses_cost_their_own_answer_only(vhost: str, tmp_path
         assert not [line for line in worker.log() if line["event"] == "broker.disconnected"], worker.explain()
         assert worker.metric("dcs_worker_requests_received_total", 'redelivered="true"') == 0
         assert await system.depth(names.REQUEST_QUEUE) == 0
-
-
-@pytest.mark.timeout(150)
-async def test_queue_that_does_not_answer_costs_its_own_answers_only(
-    own_rabbit: RabbitMqServer, tmp_path: Path
-) -> None:
-    """A quorum queue without a majority blocks the channels that publish to it; all other answers arrive."""
-    suspend = (
-        '{ok, Queue} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"frozen">>)), '
-        "sys:suspend(amqqueue:get_pid(Queue))."
-    )
-    async with RunningSystem(own_rabbit.url, tmp_path) as system, await system._connection.channel() as channel:
-        await channel.declare_queue("frozen", durable=True, arguments={"x-queue-type": "quorum"})
-        answers = await channel.declare_queue("answers", exclusive=True)
-        worker = system.worker()
-        await worker.ready()
-        own_rabbit.run_ctl("eval", suspend)
-        for number in range(40):
-            await system.publish(request(f"frozen-{number}", f"frozen-{number}"), reply_to="frozen")
-        for number in range(10):
-            await system.publish(request(f"other-{number}", f"other-{number}"), reply_to="answers")
-        await system.answered(50)
-        await until(lambda: worker.metric("dcs_worker_in_flight_requests") == 0, 40, worker.explain)
-        await system.publish(request("later", "later"), reply_to="answers")
-        await system.answered(51)
-        found: set[str] = set()
-        async with asyncio.timeout(20):
-            while len(found) < 11:
-                if (answer := await answers.get(fail=False, no_ack=True)) is not None:
-                    found.add(json.loads(answer.body)["request_id"])
-        assert found == {"later", *(f"other-{number}" for number in range(10))}
 
 
 async def test_direct_reply_to_is_answered(vhost: str, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from worker.rabbit.connection_supervisor import ConnectionSupervisor, Session
 from worker.rabbit.consumer import Consumer
 from worker.rabbit.delivery import RabbitDelivery
 from worker.rabbit.locks import BrokerLocks
-from worker.rabbit.on_demand import OnDemandChannel
+from worker.rabbit.on_demand import OnDemandConnection
 from worker.rabbit.publisher import RabbitPublisher
 from worker.rabbit.queue_counts import QueueCounts
 from worker.rabbit.replies import ReplyPublisher
@@ -134,11 +134,12 @@ def _publisher(
         (consumer.pause if is_blocked else consumer.resume)(BLOCKED)
 
     def on_stuck(queues: Sequence[str]) -> None:
-        refusals[STUCK] = f"Queues refuse copies of requests: {', '.join(queues)}. Check the policies that limit them."
+        refused = f"Queues refuse copies of requests, or events: {', '.join(queues)}"
+        refusals[STUCK] = f"{refused}. Check the policies that limit them."
         (consumer.pause if queues else consumer.resume)(STUCK)
 
-    replies = ReplyPublisher(partial(OnDemandChannel, nodes, "dcs-worker replies"))
-    isolated = OnDemandChannel(nodes, "dcs-worker copies")
+    replies = ReplyPublisher(partial(OnDemandConnection, nodes, "dcs-worker replies"), observer.reply_refused)
+    isolated = OnDemandConnection(nodes, "dcs-worker copies")
     stack.push_async_callback(replies.aclose)
     stack.push_async_callback(isolated.aclose)
     return RabbitPublisher(

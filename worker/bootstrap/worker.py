@@ -36,7 +36,7 @@ CREDENTIALS: Final = "the credentials are rejected"
 REGION: Final = "the endpoints are rejected"
 """Consumption pauses while DCS or IAM rejects the credentials, or DCS every endpoint: a probe ends that."""
 BLOCKED: Final = "the broker blocks publishing"
-STUCK: Final = "queues refuse copies of requests"
+STUCK: Final = "queues refuse copies of requests, or events"
 PAUSES: Final = {
     BREAKER: "breaker",
     CREDENTIALS: "credentials",
@@ -47,7 +47,7 @@ PAUSES: Final = {
 }
 """Reasons to pause, and their names in metrics; other reasons have the same name there."""
 PAUSED: Final = {
-    STUCK: "Retry queues refuse copies of requests. Check the policies that limit them.",
+    STUCK: "Queues refuse copies of requests, or events. Check the policies that limit them.",
     CLAIMS_AWAY: "WORKER_CLAIMS_AWAY is pause, so no create begins. Restore Redis (WORKER_CLAIMS_URL).",
 }
 """Reasons to pause that `paused` is about, beside the breaker."""

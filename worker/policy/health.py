@@ -47,7 +47,7 @@ MEANINGS: Final[Mapping[HealthStatus, str]] = {
     HealthStatus.STARTING: "Not consuming yet since the start.",
     HealthStatus.DISCONNECTED: "Cannot consume requests or publish events: the broker does not work for this replica.",
     HealthStatus.FAILING: "Works, but most requests fail, or DCS refuses every call.",
-    HealthStatus.PAUSED: "Consumes nothing until DCS, Redis or the retry queues work; requests stay in the queue.",
+    HealthStatus.PAUSED: "Consumes nothing until DCS, Redis or the broker's queues work; requests stay in the queue.",
     HealthStatus.DEGRADED: "Works, but not for all requests, without Redis or a queue, or requests were parked lately.",
     HealthStatus.OK: "Works.",
 }

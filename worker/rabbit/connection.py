@@ -211,3 +211,16 @@ async def channel_below(connection: AbstractConnection) -> AbstractChannel:
     if transport is None:
         raise ConnectionError("the connection is closed")
     return await transport.connection.channel(publisher_confirms=False)
+
+
+async def is_blocked(connection: AbstractConnection) -> bool:
+    """Whether the broker blocks the connection: aiormq only logs it, but lets one wait for the end of it."""
+    transport = connection.transport
+    if transport is None:
+        return False
+    try:
+        async with asyncio.timeout(0):
+            await transport.ready()
+    except TimeoutError:
+        return True
+    return False

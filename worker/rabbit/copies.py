@@ -15,7 +15,7 @@ from pamqp.commands import Basic
 
 from schemas import names
 from worker.policy.call_result import UnconfirmedError, UncopyableError
-from worker.rabbit.on_demand import ClosedError, OnDemandChannel
+from worker.rabbit.on_demand import ClosedError, OnDemandConnection
 from worker.rabbit.publishing import PUBLISH_TIMEOUT_SECONDS, RefusedError, copy_properties
 
 TRIES_ALONE: Final = 2
@@ -53,7 +53,7 @@ class CopyPublisher:
     def __init__(
         self,
         publish: Publish,
-        isolated: OnDemandChannel,
+        isolated: OnDemandConnection,
         *,
         on_stuck: Callable[[Sequence[str]], None],
         on_cured: Callable[[], None],
@@ -82,21 +82,27 @@ class CopyPublisher:
                 self._refused_at[queue] = time.monotonic()
             else:
                 self._refused_at.pop(queue, None)
-                self._set_stuck(queues[0], is_stuck=False)
+                self.set_stuck(queues[0], is_stuck=False)
                 return
-        self._set_stuck(queues[0], is_stuck=True)
+        self.set_stuck(queues[0], is_stuck=True)
         raise UnconfirmedError(f"queue {queues[0]!r} refuses copies, and so do those that could take its place")
 
     def forget_old(self) -> None:
         """Forget the refusals of copies that are not in hand any more."""
         now = time.monotonic()
         for queue in [queue for queue, at in self._stuck.items() if now - at > STUCK_SECONDS]:
-            self._set_stuck(queue, is_stuck=False)
+            self.set_stuck(queue, is_stuck=False)
 
     def _has_refused(self, queue: str) -> bool:
         return time.monotonic() - self._refused_at.get(queue, -REFUSAL_SECONDS) < REFUSAL_SECONDS
 
-    def _set_stuck(self, queue: str, *, is_stuck: bool) -> None:
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a queue refuses copies, or events."""
+        return bool(self._stuck)
+
+    def set_stuck(self, queue: str, *, is_stuck: bool) -> None:
+        """A queue refuses copies, or events, or takes them again."""
         before = set(self._stuck)
         if is_stuck:
             self._stuck[queue] = time.monotonic()
@@ -141,7 +147,6 @@ class CopyPublisher:
                 except PublishError:
                     raise UnconfirmedError(f"queue {queue!r} does not exist") from None
                 except DeliveryError:
-                    await self._isolated.aclose()
                     raise RefusedError(f"queue {queue!r} refuses a copy") from None
                 except TimeoutError:
                     await self._isolated.aclose()

@@ -1,21 +1,30 @@
-"""Channel on a connection for special publishes: opened when a message needs it, and again after the broker closed it.
+"""Connection for special publishes: opened when a message needs it, and again after the broker closed it.
 
 A message that makes the broker close its connection (a damaged direct reply-to address, a copy larger than a frame)
-must not take other messages, or the consuming connection, with it.
+must not take other messages, or the consuming connection, with it. A queue that does not confirm blocks the channel of
+its message, not the connection: so each channel carries one message at a time.
 """
 
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import AsyncExitStack
-from typing import Final
+from contextlib import AsyncExitStack, suppress
+from typing import Final, cast
 
 from aiormq import Channel
-from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelNotFoundEntity, DeliveryError, PublishError
+from aiormq.abc import AbstractConnection
+from aiormq.exceptions import (
+    AMQPError,
+    ChannelAccessRefused,
+    ChannelClosed,
+    ChannelNotFoundEntity,
+    DeliveryError,
+    PublishError,
+)
 from pamqp.commands import Basic
 
 from worker.policy.call_result import UnconfirmedError
-from worker.rabbit.connection import Brokers, connected, connection_loss_as_error, open_channel
+from worker.rabbit.connection import CLOSE_TIMEOUT_SECONDS, Brokers, connected, connection_loss_as_error
 from worker.rabbit.failure_reasons import reason_in_words
 
 CLOSED_ERRORS: Final = (AMQPError, ConnectionError, RuntimeError)
@@ -24,24 +33,30 @@ CLOSED_ERRORS: Final = (AMQPError, ConnectionError, RuntimeError)
 NOT_ALLOWED_ERRORS: Final = (ChannelAccessRefused, ChannelNotFoundEntity)
 """The channel is closed for a missing right or exchange, which is not the doing of one message."""
 
+OPEN_TIMEOUT_SECONDS: Final = 5.0
+"""For the connection, and for each channel."""
+
 
 class ClosedError(UnconfirmedError):
     """The channel or connection was closed while the message was under way."""
 
 
-class OnDemandChannel:
-    """Channel with confirms on a connection that carries nothing else, called `name` at the broker."""
+class OnDemandConnection:
+    """Connection whose channels have confirms and carry nothing else, called `name` at the broker."""
 
     def __init__(self, brokers: Callable[[], Brokers], name: str) -> None:
         self._brokers = brokers
         self._name = name
         self._attempt = random.randrange(len(brokers().urls))
         self._turn = asyncio.Lock()
-        self._channel: Channel | None = None
+        self._connection: AbstractConnection | None = None
         self._opened = AsyncExitStack()
+        self._idle: list[Channel] = []
+        self.channels = 0
+        """Opened on the present connection; those that wait for a confirm are never used again."""
 
     def __repr__(self) -> str:
-        return f"<OnDemandChannel {self._name}: {'closed' if self._channel is None else self._channel}>"
+        return f"<OnDemandConnection {self._name}: {'closed' if self._connection is None else self._connection}>"
 
     async def publish(
         self, body: bytes, properties: Basic.Properties, routing_key: str, timeout_seconds: float, *, mandatory: bool
@@ -49,43 +64,82 @@ class OnDemandChannel:
         """Publish one message to the default exchange and wait for its confirm.
 
         Raises ClosedError if the broker closes the channel meanwhile, DeliveryError if a queue refuses the message,
-        PublishError if it is mandatory and reaches none, TimeoutError, and UnconfirmedError if no node is reached.
+        PublishError if it is mandatory and reaches none, TimeoutError if the broker answers, but does not confirm, and
+        UnconfirmedError if no node answers.
         """
-        async with asyncio.timeout(timeout_seconds):
-            try:
-                channel = await self._open()
-            except Exception as error:
-                raise UnconfirmedError(reason_in_words(error)) from error
-            try:
-                with connection_loss_as_error():
+        channel = await self._take_channel()
+        try:
+            with connection_loss_as_error():
+                async with asyncio.timeout(timeout_seconds):
                     await channel.basic_publish(
                         body, routing_key=routing_key, properties=properties, mandatory=mandatory, wait=False
                     )
-            except (DeliveryError, PublishError):
-                raise
-            except NOT_ALLOWED_ERRORS as error:
-                self._channel = None
-                raise UnconfirmedError(reason_in_words(error)) from error
-            except CLOSED_ERRORS as error:
-                if channel is self._channel:  # aiormq may not know yet that it is closed
-                    self._channel = None
-                raise ClosedError(reason_in_words(error)) from error
+        except TimeoutError:
+            spare = await self._open_channel(channel.connection)
+            if channel.connection is self._connection:
+                self._idle.append(spare)
+            raise
+        except (DeliveryError, PublishError):
+            await _close(channel)  # RabbitMQ 3.10 would go on refusing on it what the queue takes by then
+            raise
+        except NOT_ALLOWED_ERRORS as error:
+            raise UnconfirmedError(reason_in_words(error)) from error
+        except CLOSED_ERRORS as error:
+            if not isinstance(error, ChannelClosed):  # aiormq may not know yet that the connection is closed
+                self._abandon(channel.connection)
+            raise ClosedError(reason_in_words(error)) from error
+        if channel.connection is self._connection:
+            self._idle.append(channel)
 
     async def aclose(self) -> None:
         """Close the connection; the next publish opens another one."""
-        opened, self._opened, self._channel = self._opened, AsyncExitStack(), None
+        opened, self._opened, self._connection = self._opened, AsyncExitStack(), None
+        self._idle, self.channels = [], 0
         await opened.aclose()
 
-    async def _open(self) -> Channel:
+    async def _take_channel(self) -> Channel:
         async with self._turn:
-            if self._channel is None or self._channel.is_closed:
-                await self.aclose()
-                self._attempt += 1
-                with connection_loss_as_error():
-                    async with AsyncExitStack() as opened:
-                        connected_to = connected(self._brokers(), self._attempt, self._name)
-                        connection = await opened.enter_async_context(connected_to)
-                        channel = await opened.enter_async_context(open_channel(connection, confirms=True))
-                        self._opened, self._channel = opened.pop_all(), channel
+            connection = self._connection
+            if connection is None or connection.is_closed:
+                connection = await self._connect()
+        while self._idle:
+            channel = self._idle.pop()
+            if not channel.is_closed:
                 return channel
-            return self._channel
+        return await self._open_channel(connection)
+
+    async def _connect(self) -> AbstractConnection:
+        await self.aclose()
+        self._attempt += 1
+        try:
+            with connection_loss_as_error():
+                async with asyncio.timeout(OPEN_TIMEOUT_SECONDS), AsyncExitStack() as opened:
+                    connected_to = connected(self._brokers(), self._attempt, self._name)
+                    transport = (await opened.enter_async_context(connected_to)).transport
+                    if transport is None:
+                        raise ConnectionError("the connection is closed")
+                    self._opened, self._connection = opened.pop_all(), transport.connection
+                    return self._connection
+        except Exception as error:
+            raise UnconfirmedError(reason_in_words(error)) from error
+
+    async def _open_channel(self, connection: AbstractConnection) -> Channel:
+        """Open a channel; a connection on which that fails, as on a frozen node, is used no more."""
+        self.channels += 1
+        try:
+            with connection_loss_as_error():
+                async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):
+                    return cast(Channel, await connection.channel(publisher_confirms=True, on_return_raises=True))
+        except Exception as error:
+            self._abandon(connection)
+            raise UnconfirmedError(reason_in_words(error)) from error
+
+    def _abandon(self, connection: AbstractConnection) -> None:
+        if connection is self._connection:
+            self._connection = None
+
+
+async def _close(channel: Channel) -> None:
+    with suppress(Exception):
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+            await channel.close()

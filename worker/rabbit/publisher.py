@@ -22,10 +22,10 @@ from schemas import names
 from worker.policy.call_result import UnconfirmedError
 from worker.policy.follow_up import ProvisioningEvent
 from worker.policy.outcome import Completed
-from worker.rabbit.connection import open_channel
+from worker.rabbit.connection import is_blocked, open_channel
 from worker.rabbit.copies import CopyPublisher, Original
 from worker.rabbit.failure_reasons import CHANNEL_CLOSED, closing_reason, reason_in_words
-from worker.rabbit.on_demand import CLOSED_ERRORS, NOT_ALLOWED_ERRORS, ClosedError, OnDemandChannel
+from worker.rabbit.on_demand import CLOSED_ERRORS, NOT_ALLOWED_ERRORS, ClosedError, OnDemandConnection
 from worker.rabbit.publishing import (
     MAX_HEADERS_BYTES,
     PERSISTENT,
@@ -53,9 +53,6 @@ class PublisherObserver(Protocol):
     def blocked(self, is_blocked: bool) -> None:
         """The broker blocks, or no longer blocks, the publishing connection."""
 
-    def reply_refused(self, event_id: str) -> None:
-        """The address that a request names for its answer does not take it."""
-
 
 class RabbitPublisher:
     """Publishes on the channel of the current session; waits for one up to PUBLISH_TIMEOUT_SECONDS."""
@@ -67,7 +64,7 @@ class RabbitPublisher:
         topology: Topology,
         observer: PublisherObserver,
         replies: ReplyPublisher,
-        isolated: OnDemandChannel,
+        isolated: OnDemandConnection,
         *,
         on_blocked: Callable[[bool], None],
         on_stuck: Callable[[Sequence[str]], None],
@@ -79,7 +76,7 @@ class RabbitPublisher:
         self._replies = replies
         publish_copy = partial(self._publish, mandatory=True)
         self._copies = CopyPublisher(publish_copy, isolated, on_stuck=on_stuck, on_cured=self._mark_worn)
-        self._is_worn = False
+        self._is_worn = self._has_refused_event = False
         self._unconfirmed_at = -math.inf
         self._on_blocked = on_blocked
         self._channel: ConfirmChannel | None = None
@@ -120,12 +117,21 @@ class RabbitPublisher:
             message_type=type_,
         )
         started = time.perf_counter()
-        await self._publish(ending.body, properties, events.KEYS[type_], exchange=self._event_exchange)
+        try:
+            await self._publish(ending.body, properties, events.KEYS[type_], exchange=self._event_exchange)
+        except RefusedError:
+            self._has_refused_event = True
+            self._copies.set_stuck(self._readers_queue(type_), is_stuck=True)
+            raise
+        if self._copies.is_stuck:
+            self._copies.set_stuck(self._readers_queue(type_), is_stuck=False)
         self._observer.published(type_, time.perf_counter() - started)
         if reply_to is None or self._is_own_queue(reply_to):
             return
-        if not await self._replies.publish(ending.body, properties, reply_to):
-            self._observer.reply_refused(ending.event_id)
+        await self._replies.publish(ending.body, properties, reply_to)
+
+    def _readers_queue(self, type_: str) -> str:
+        return f"one that is bound to exchange {self._event_exchange!r} with key {events.KEYS[type_]!r}"
 
     def _is_own_queue(self, name: str) -> bool:
         """Whether a worker would take a message in this queue for a copy of a request, its state headers included."""
@@ -158,12 +164,11 @@ class RabbitPublisher:
     async def session(self, connection: AbstractConnection, up: Callable[[], None]) -> str:
         """Be usable on `connection` until its channel is doubtful; the reason. Raises what aio-pika raises."""
         await declare_queues(connection, self._topology)
-        async with open_channel(connection, confirms=True) as channel, AsyncExitStack() as copies:
+        async with AsyncExitStack() as event_channel, AsyncExitStack() as copies:
             broken: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             self._broken = broken
-            channel.closing.add_done_callback(lambda closed: self._break(closing_reason(closed)))
             await self._open_copy_channel(connection, copies)
-            self._channel = ConfirmChannel(channel, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)
+            await self._open_event_channel(connection, event_channel)
             self._usable.set()
             is_up = False
             try:
@@ -172,10 +177,12 @@ class RabbitPublisher:
                         is_up = True
                         up()
                     await asyncio.wait((broken,), timeout=BLOCKED_CHECK_INTERVAL_SECONDS)
-                    self._block(await _is_blocked(connection))
+                    self._block(await is_blocked(connection))
                     self._copies.forget_old()
                     if self._is_worn and not broken.done():
                         await self._open_copy_channel(connection, copies)
+                    if self._has_refused_event and not broken.done():
+                        await self._open_event_channel(connection, event_channel)
                 return broken.result()
             finally:
                 self._channel = self._copy_channel = None
@@ -189,6 +196,23 @@ class RabbitPublisher:
         channel.closing.add_done_callback(lambda _: self._mark_worn())
         self._copy_channel = ConfirmChannel(channel, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)
         self._is_worn = False
+
+    async def _open_event_channel(self, connection: AbstractConnection, opened: AsyncExitStack) -> None:
+        """Open another channel for events: RabbitMQ 3.10 goes on refusing on one what the queues take by now.
+
+        What is under way on the old one is published again by the settler.
+        """
+        old, self._has_refused_event = opened.pop_all(), False
+        channel = await opened.enter_async_context(open_channel(connection, confirms=True))
+        confirming = ConfirmChannel(channel, timeout_seconds=PUBLISH_TIMEOUT_SECONDS)
+
+        def on_closed(closed: asyncio.Future[object]) -> None:
+            if self._channel is confirming:
+                self._break(closing_reason(closed))
+
+        channel.closing.add_done_callback(on_closed)
+        self._channel = confirming
+        await old.aclose()
 
     def _block(self, is_blocked: bool) -> None:
         if is_blocked == self.is_blocked:
@@ -269,16 +293,3 @@ def _readable(correlation_id: str | None) -> str | None:
     except UnicodeEncodeError:
         return (correlation_id or "").encode("utf-8", "surrogateescape").hex()[:MAX_HEX_CHARACTERS]
     return correlation_id
-
-
-async def _is_blocked(connection: AbstractConnection) -> bool:
-    """Whether the broker blocks the connection: aiormq only logs it, but lets one wait for the end of it."""
-    transport = connection.transport
-    if transport is None:
-        return False
-    try:
-        async with asyncio.timeout(0):
-            await transport.ready()
-    except TimeoutError:
-        return True
-    return False

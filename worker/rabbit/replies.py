@@ -1,136 +1,125 @@
 """Replies: events sent to the queue that a request names in `reply_to`, on connections that carry nothing else.
 
-A `reply_to` that the broker does not accept costs its own answer and nothing else. RabbitMQ closes the connection for
-some addresses (a direct reply-to address of another cluster), and all replies under way on it with it. These are
-published again one at a time, so that the next closing has one possible cause.
-A queue that does not answer (a quorum queue without a majority) blocks the channel of its publisher, for all addresses.
-So that channel is left, and each reply on it that was not confirmed in time is published again on a separate one.
+A `reply_to` that the broker does not accept costs its own answer and nothing else:
+- A queue that does not confirm (its node is frozen) holds up neither another reply, since each has a channel for
+  itself, nor its request: what takes long goes on in the background.
+- RabbitMQ closes the connection for some direct reply-to addresses (those of another cluster). So direct replies are
+  published alone on their connection. Should another address close the shared one, the replies under way on it are
+  published again, each alone, so that the next closing has one possible cause.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
-from aiormq.exceptions import DeliveryError
+from aiormq.exceptions import ConnectionInternalError
 from pamqp.commands import Basic
 
-from worker.policy.call_result import UnconfirmedError
-from worker.rabbit.on_demand import ClosedError, OnDemandChannel
+from schemas import names
+from worker.rabbit.on_demand import ClosedError, OnDemandConnection
 
 REPLY_TIMEOUT_SECONDS: Final = 5.0
 REPLY_TRIES: Final = 3
 REPLY_PAUSE_SECONDS: Final = 0.5
 """After a try that the broker refused, or for which no connection could be opened."""
+HOLD_SECONDS: Final = 0.5
+"""A reply that takes longer no longer holds up the acknowledgement of its request."""
+MAX_IN_BACKGROUND: Final = 512
+CONNECTIONS_ALONE: Final = 4
+MAX_CHANNELS: Final = 256
+"""Of the shared connection; then another one takes its place, for channels that wait for a confirm are lost."""
 MAX_REMEMBERED_ADDRESSES: Final = 1024
-"""Of each kind."""
-HARMFUL_ADDRESS_SECONDS: Final = 300.0
-"""No reply is tried to an address that closed its connection at every try, for this time."""
 FROZEN_ADDRESS_SECONDS: Final = 10.0
-"""Nor to one that did not answer on a separate connection, for this time: short, since the broker may be at fault."""
-MAX_SEPARATE_CHANNELS: Final = 8
+"""No reply is tried to an address that did not answer, for this time: short, since the broker may be at fault."""
+CLOSE_SECONDS: Final = 2.0
+"""For the replies under way when the worker ends."""
 
 
 class ReplyPublisher:
-    """Publishes replies on channels that `channel` makes.
+    """Publishes replies on connections that `connect` makes; `on_refused` receives the event id of one that failed.
 
     Without `mandatory`: direct reply-to returns such a message although it delivers it.
     """
 
-    def __init__(self, channel: Callable[[], OnDemandChannel]) -> None:
-        self._make_channel = channel
-        self._shared, self._isolated = channel(), channel()
-        self._left: OnDemandChannel | None = None
-        """The shared channel before this one, on which replies may be under way."""
-        self._turn = asyncio.Lock()
-        self._separate = asyncio.Semaphore(MAX_SEPARATE_CHANNELS)
-        self._harmful: dict[str, float] = {}
+    def __init__(self, connect: Callable[[], OnDemandConnection], on_refused: Callable[[str], None]) -> None:
+        self._connect = connect
+        self._on_refused = on_refused
+        self._shared = connect()
+        self._alone = asyncio.LifoQueue[OnDemandConnection]()  # with little traffic one is enough
+        for _ in range(CONNECTIONS_ALONE):
+            self._alone.put_nowait(connect())
         self._frozen: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return (
-            f"<ReplyPublisher: {self._shared!r}, {len(self._harmful)} harmful and {len(self._frozen)} frozen addresses>"
-        )
+        return f"<ReplyPublisher: {len(self._tasks)} under way, {self._shared!r}, {len(self._frozen)} frozen addresses>"
 
-    async def publish(self, body: bytes, properties: Basic.Properties, reply_to: str) -> bool:
-        """Publish one reply; False if it was abandoned. Nothing raises."""
-        if reply_to in self._frozen:  # it may block the shared channel again
-            return await self._publish_separately(body, properties, reply_to)
-        for _ in range(REPLY_TRIES):
-            if self._is_avoided(reply_to):
-                return False
-            channel = self._shared
-            try:
-                await channel.publish(body, properties, reply_to, REPLY_TIMEOUT_SECONDS, mandatory=False)
-            except TimeoutError:
-                await self._leave(channel)
-                return await self._publish_separately(body, properties, reply_to)
-            except ClosedError:
-                async with self._turn:
-                    return await self._publish_alone(body, properties, reply_to)
-            except (DeliveryError, UnconfirmedError):
-                await asyncio.sleep(REPLY_PAUSE_SECONDS)
-            else:
-                return True
-        return False
+    async def publish(self, body: bytes, properties: Basic.Properties, reply_to: str) -> None:
+        """Publish one reply; return once that has ended, or goes on in the background. Nothing raises."""
+        task = self._start(self._publish(body, properties, reply_to))
+        has_room = len(self._tasks) <= MAX_IN_BACKGROUND
+        await asyncio.wait((task,), timeout=HOLD_SECONDS if has_room else None)
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        for channel in filter(None, (self._shared, self._isolated, self._left)):
-            await channel.aclose()
+        """Let the replies under way end, for a moment, and close the connections."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._shared.aclose()
+        while not self._alone.empty():
+            await self._alone.get_nowait().aclose()
 
-    async def _leave(self, channel: OnDemandChannel) -> None:
-        """Share another channel from now on, unless this is done already; what is under way there goes on."""
-        if channel is self._shared:
-            closing, self._left, self._shared = self._left, channel, self._make_channel()
-            if closing is not None:
-                await closing.aclose()
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _publish_separately(self, body: bytes, properties: Basic.Properties, reply_to: str) -> bool:
-        """Publish one reply on a separate connection, which its queue may block."""
-        if self._is_avoided(reply_to):
-            return False
-        async with self._separate:
-            if self._is_avoided(reply_to):  # found while this reply waited
-                return False
-            channel = self._make_channel()
+    async def _publish(self, body: bytes, properties: Basic.Properties, reply_to: str) -> None:
+        is_alone, tries = reply_to.startswith(f"{names.DIRECT_REPLY_TO}."), 0
+        while tries < REPLY_TRIES and self._frozen.get(reply_to, 0.0) <= time.monotonic():
+            tries += 1
             try:
-                await channel.publish(body, properties, reply_to, REPLY_TIMEOUT_SECONDS, mandatory=False)
+                await (self._publish_alone if is_alone else self._publish_shared)(body, properties, reply_to)
+            except ClosedError as error:
+                if not is_alone:  # what closed the connection may have been another reply
+                    is_alone, tries = True, tries - 1
+                elif isinstance(error.__cause__, ConnectionInternalError):  # the broker's word on this very address
+                    break
             except TimeoutError:
-                _remember(self._frozen, reply_to, FROZEN_ADDRESS_SECONDS)
-                return False
-            except (DeliveryError, UnconfirmedError):
-                return False
-            finally:
-                await channel.aclose()
-            self._frozen.pop(reply_to, None)
-            return True
+                self._remember_frozen(reply_to)
+            except Exception:  # noqa: BLE001 - refused, no node reached, or unexpected: it costs this reply only
+                await asyncio.sleep(REPLY_PAUSE_SECONDS)
+            else:
+                return
+        self._on_refused(properties.message_id or "")
 
-    async def _publish_alone(self, body: bytes, properties: Basic.Properties, reply_to: str) -> bool:
+    async def _publish_shared(self, body: bytes, properties: Basic.Properties, reply_to: str) -> None:
+        if self._shared.channels >= MAX_CHANNELS:
+            self._start(_close_later(self._shared))
+            self._shared = self._connect()
+        await self._shared.publish(body, properties, reply_to, REPLY_TIMEOUT_SECONDS, mandatory=False)
+
+    async def _publish_alone(self, body: bytes, properties: Basic.Properties, reply_to: str) -> None:
         """Publish one reply while no other one is published on its connection."""
-        if self._is_avoided(reply_to):  # found while this reply waited for its turn
-            return False
-        for _ in range(REPLY_TRIES):
-            try:
-                await self._isolated.publish(body, properties, reply_to, REPLY_TIMEOUT_SECONDS, mandatory=False)
-            except ClosedError:
-                continue
-            except TimeoutError:
-                _remember(self._frozen, reply_to, FROZEN_ADDRESS_SECONDS)
-                await self._isolated.aclose()
-                return False
-            except (DeliveryError, UnconfirmedError):
-                return False
-            return True
-        _remember(self._harmful, reply_to, HARMFUL_ADDRESS_SECONDS)
-        return False
+        connection = await self._alone.get()
+        try:
+            await connection.publish(body, properties, reply_to, REPLY_TIMEOUT_SECONDS, mandatory=False)
+        finally:
+            self._alone.put_nowait(connection)
 
-    def _is_avoided(self, reply_to: str) -> bool:
-        return max(self._harmful.get(reply_to, 0.0), self._frozen.get(reply_to, 0.0)) > time.monotonic()
+    def _remember_frozen(self, reply_to: str) -> None:
+        self._frozen.pop(reply_to, None)
+        if len(self._frozen) >= MAX_REMEMBERED_ADDRESSES:
+            self._frozen.pop(next(iter(self._frozen)))
+        self._frozen[reply_to] = time.monotonic() + FROZEN_ADDRESS_SECONDS
 
 
-def _remember(addresses: dict[str, float], reply_to: str, seconds: float) -> None:
-    addresses.pop(reply_to, None)
-    if len(addresses) >= MAX_REMEMBERED_ADDRESSES:
-        addresses.pop(next(iter(addresses)))
-    addresses[reply_to] = time.monotonic() + seconds
+async def _close_later(connection: OnDemandConnection) -> None:
+    """Close a connection once the replies under way on it were confirmed or abandoned."""
+    await asyncio.sleep(REPLY_TIMEOUT_SECONDS + REPLY_PAUSE_SECONDS)
+    await connection.aclose()

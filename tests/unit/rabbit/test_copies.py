@@ -14,7 +14,7 @@ from worker.policy.call_result import UnconfirmedError, UncopyableError
 from worker.rabbit import copies
 from worker.rabbit.connection import Brokers
 from worker.rabbit.copies import TRIES_ALONE, CopyPublisher
-from worker.rabbit.on_demand import ClosedError, OnDemandChannel
+from worker.rabbit.on_demand import ClosedError, OnDemandConnection
 from worker.rabbit.publishing import MAX_HEADERS_BYTES, RefusedError
 
 QUEUES = ("q.retry.1s", "q.retry.2s")
@@ -29,7 +29,7 @@ class Message:
     properties: Basic.Properties = field(default_factory=Basic.Properties)
 
 
-class Broker(OnDemandChannel):
+class Broker(OnDemandConnection):
     """Queues that refuse, headers that close the connection, and how the two channels see them."""
 
     def __init__(self) -> None:

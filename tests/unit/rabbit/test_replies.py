@@ -4,37 +4,43 @@ import asyncio
 from collections import Counter
 
 import pytest
-from aiormq.exceptions import DeliveryError
+from aiormq.exceptions import ConnectionInternalError, DeliveryError
 from pamqp.commands import Basic
 
+from schemas import names
 from worker.policy.call_result import UnconfirmedError
 from worker.rabbit import replies
 from worker.rabbit.connection import Brokers
-from worker.rabbit.on_demand import ClosedError, OnDemandChannel
-from worker.rabbit.replies import MAX_SEPARATE_CHANNELS, REPLY_TRIES, ReplyPublisher
+from worker.rabbit.on_demand import ClosedError, OnDemandConnection
+from worker.rabbit.replies import CONNECTIONS_ALONE, REPLY_TRIES, ReplyPublisher
 
-PROPERTIES = Basic.Properties()
+DAMAGED = f"{names.DIRECT_REPLY_TO}.damaged"
 
 
 class Broker:
-    """What a broker does with replies, by the first letters of their address."""
+    """What a broker does with replies, by their address."""
 
     def __init__(self) -> None:
         self.delivered: list[str] = []
         self.tries: Counter[str] = Counter()
-        self.channels: list[Channel] = []
+        self.connections: list[Connection] = []
+        self.refused: list[str] = []
         self.is_away = self.is_cured = False
 
-    def channel(self) -> "Channel":
-        """Another channel."""
-        self.channels.append(Channel(self))
-        return self.channels[-1]
+    def connect(self) -> "Connection":
+        """Another connection."""
+        self.connections.append(Connection(self))
+        return self.connections[-1]
+
+    def publisher(self) -> ReplyPublisher:
+        """The publisher under test."""
+        return ReplyPublisher(self.connect, self.refused.append)
 
 
-class Channel(OnDemandChannel):
-    """A channel whose connection the broker closes for an address `harmful…`, with all that is under way on it.
+class Connection(OnDemandConnection):
+    """A connection that the broker closes for an address `harmful…` or a damaged one, with all that is under way on it.
 
-    A queue `frozen…` blocks it for all addresses.
+    A queue `frozen…` never confirms.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -42,7 +48,6 @@ class Channel(OnDemandChannel):
         self.broker = broker
         self.under_way: set[asyncio.Future[None]] = set()
         self.is_closed = False
-        self.is_blocked = False
 
     async def publish(
         self, body: bytes, properties: Basic.Properties, routing_key: str, timeout_seconds: float, *, mandatory: bool
@@ -58,32 +63,39 @@ class Channel(OnDemandChannel):
         try:
             async with asyncio.timeout(timeout_seconds):
                 await answer
+        except TimeoutError:
+            self.channels += 1
+            raise
         finally:
             self.under_way.discard(answer)
         self.broker.delivered.append(routing_key)
 
     def _answer(self, address: str, answer: asyncio.Future[None]) -> None:
-        if address.startswith("harmful"):
+        if address.startswith(("harmful", DAMAGED)):
             for future in self.under_way:
                 if not future.done():
-                    future.set_exception(ClosedError("541"))
+                    error = ClosedError("INTERNAL_ERROR")
+                    error.__cause__ = ConnectionInternalError() if address.startswith(DAMAGED) else None
+                    future.set_exception(error)
         elif address.startswith("full"):
             answer.set_exception(DeliveryError(None, Basic.Nack()))
-        elif address.startswith("frozen") and not self.broker.is_cured:
-            self.is_blocked = True
-        elif not answer.done() and not self.is_blocked:
+        elif address.startswith("strange"):
+            answer.set_exception(ValueError("what nobody thought of"))
+        elif not answer.done() and (self.broker.is_cured or not address.startswith("frozen")):
             answer.set_result(None)
 
     async def aclose(self) -> None:
-        """Open another connection next time."""
-        self.is_closed, self.is_blocked = True, False
+        """Close it, with all that is under way on it."""
+        self.is_closed = True
 
 
-async def publish_all(publisher: ReplyPublisher, addresses: list[str]) -> dict[str, bool]:
-    """Publish to all at once; whether each was taken."""
+async def publish_all(publisher: ReplyPublisher, addresses: list[str]) -> None:
+    """Publish to all at once, and wait until no reply is under way."""
     async with asyncio.timeout(30):
-        found = await asyncio.gather(*(publisher.publish(b"", PROPERTIES, address) for address in addresses))
-    return dict(zip(addresses, found, strict=True))
+        replies_to = (publisher.publish(b"", Basic.Properties(message_id=address), address) for address in addresses)
+        await asyncio.gather(*replies_to)
+        while "<ReplyPublisher: 0 under way" not in repr(publisher):
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture(autouse=True)
@@ -92,108 +104,133 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replies, "REPLY_TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr(replies, "FROZEN_ADDRESS_SECONDS", 0.3)
     monkeypatch.setattr(replies, "REPLY_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(replies, "HOLD_SECONDS", 0.01)
+    monkeypatch.setattr(replies, "CLOSE_SECONDS", 0.01)
 
 
-async def test_address_that_closes_connection_costs_its_own_reply_only() -> None:
-    """Everything under way beside it is published again, alone; the harmful one is tried three times alone."""
+async def test_damaged_direct_address_costs_its_own_reply_only() -> None:
+    """It is tried once, on a connection of its own: no other reply is published twice."""
     broker = Broker()
-    publisher = ReplyPublisher(broker.channel)
+    good = [f"answers-{number}" for number in range(20)] + [f"{names.DIRECT_REPLY_TO}.{number}" for number in range(20)]
+    damaged = [f"{DAMAGED}-{number}" for number in range(20)]
+    publisher = broker.publisher()
+    await publish_all(
+        publisher, [address for three in zip(good[:20], damaged, good[20:], strict=True) for address in three]
+    )
+    assert sorted(broker.refused) == sorted(damaged)
+    assert sorted(broker.delivered) == sorted(good)
+    assert set(broker.tries.values()) == {1}
+    assert len(broker.connections) == 1 + CONNECTIONS_ALONE
+
+
+async def test_address_that_closes_shared_connection_costs_its_own_reply_only() -> None:
+    """Everything under way beside it is published again, alone; the harmful ones are tried three times alone."""
+    broker = Broker()
     good = [f"answers-{number}" for number in range(20)]
-    found = await publish_all(publisher, [*good[:10], "harmful-1", *good[10:], "harmful-2"])
-    assert [address for address, is_taken in found.items() if not is_taken] == ["harmful-1", "harmful-2"]
+    await publish_all(broker.publisher(), [*good[:10], "harmful-1", *good[10:], "harmful-2"])
+    assert sorted(broker.refused) == ["harmful-1", "harmful-2"]
     assert sorted(broker.delivered) == sorted(good)
     assert {broker.tries["harmful-1"], broker.tries["harmful-2"]} == {1 + REPLY_TRIES}
 
 
-async def test_harmful_address_is_not_tried_again() -> None:
-    """Many requests with one harmful address close the connection as often as one."""
+async def test_frozen_queues_hold_up_neither_their_requests_nor_other_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are."""
+    monkeypatch.setattr(replies, "REPLY_TIMEOUT_SECONDS", 60.0)
     broker = Broker()
-    publisher = ReplyPublisher(broker.channel)
-    await asyncio.gather(*(publisher.publish(b"", PROPERTIES, "harmful") for _ in range(20)))
-    tries = broker.tries["harmful"]
-    assert tries <= 20 + REPLY_TRIES
-    assert not await publisher.publish(b"", PROPERTIES, "harmful")
-    assert broker.tries["harmful"] == tries
+    publisher = broker.publisher()
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(publisher.publish(b"", Basic.Properties(), f"frozen-{number}") for number in range(100)))
+        await publisher.publish(b"", Basic.Properties(), "answers")
+    assert broker.delivered == ["answers"]
+    assert "100 under way" in repr(publisher)
+    await publisher.aclose()
+
+
+async def test_reply_to_frozen_queue_is_abandoned_after_its_time() -> None:
+    """After one try, and reported."""
+    broker = Broker()
+    frozen = [f"frozen-{number}" for number in range(20)]
+    await publish_all(broker.publisher(), frozen)
+    assert sorted(broker.refused) == sorted(frozen)
+    assert set(broker.tries.values()) == {1}
+
+
+async def test_replies_in_the_background_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From then on requests wait for their replies."""
+    monkeypatch.setattr(replies, "MAX_IN_BACKGROUND", 2)
+    broker = Broker()
+    publisher = broker.publisher()
+    loop = asyncio.get_running_loop()
+    for number in range(2):
+        await publisher.publish(b"", Basic.Properties(), f"frozen-{number}")
+    started = loop.time()
+    await publisher.publish(b"", Basic.Properties(), "frozen-2")
+    assert loop.time() - started > 0.045
+
+
+async def test_channels_that_wait_for_frozen_queues_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another connection takes the place of one that has too many, which is closed once nothing is under way on it."""
+    monkeypatch.setattr(replies, "MAX_CHANNELS", 5)
+    broker = Broker()
+    publisher = broker.publisher()
+    await publish_all(publisher, [f"frozen-{number}" for number in range(5)])
+    assert not any(connection.is_closed for connection in broker.connections)
+    await publish_all(publisher, ["answers"])
+    assert [connection.is_closed for connection in broker.connections] == [True] + [False] * (CONNECTIONS_ALONE + 1)
+    assert broker.delivered == ["answers"]
+
+
+async def test_frozen_queue_is_not_tried_again_until_it_may_be_cured() -> None:
+    """Its other replies are abandoned at once meanwhile."""
+    broker = Broker()
+    publisher = broker.publisher()
+    await publish_all(publisher, ["frozen"])
+    broker.is_cured = True
+    await publish_all(publisher, ["frozen"] * 10)
+    assert (broker.tries["frozen"], broker.delivered, len(broker.refused)) == (1, [], 11)
+    await asyncio.sleep(replies.FROZEN_ADDRESS_SECONDS)
+    await publish_all(publisher, ["frozen"])
+    assert broker.delivered == ["frozen"]
 
 
 async def test_remembered_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest is forgotten first."""
     monkeypatch.setattr(replies, "MAX_REMEMBERED_ADDRESSES", 2)
     broker = Broker()
-    publisher = ReplyPublisher(broker.channel)
+    publisher = broker.publisher()
     for number in range(3):
-        await publisher.publish(b"", PROPERTIES, f"harmful-{number}")
-    assert "2 harmful" in repr(publisher)
-    await publisher.publish(b"", PROPERTIES, "harmful-0")
-    assert broker.tries["harmful-0"] == 2 * (1 + REPLY_TRIES)
+        await publish_all(publisher, [f"frozen-{number}"])
+    assert "2 frozen" in repr(publisher)
+    await publish_all(publisher, ["frozen-0"])
+    assert broker.tries["frozen-0"] == 2
 
 
-async def test_frozen_queue_costs_its_own_reply_only() -> None:
-    """It is abandoned after its time, once beside the others and once on a separate channel."""
+@pytest.mark.parametrize("address", ["full", "strange"])
+async def test_address_that_fails_is_tried_three_times(address: str) -> None:
+    """Nothing else waits for it, and nothing is raised."""
     broker = Broker()
-    publisher = ReplyPublisher(broker.channel)
-    assert await publish_all(publisher, ["frozen", "answers"]) == {"frozen": False, "answers": True}
-    assert broker.tries["frozen"] == 2
-    await publisher.aclose()
-    assert all(channel.is_closed for channel in broker.channels)
+    await publish_all(broker.publisher(), [address, "answers"])
+    assert (broker.refused, broker.delivered) == ([address], ["answers"])
+    assert broker.tries[address] == REPLY_TRIES
 
 
-async def test_full_queue_is_tried_three_times() -> None:
-    """Nothing else waits for it."""
+async def test_broker_that_is_away_makes_no_address_frozen() -> None:
+    """The reply is abandoned after three tries; the next one to the same address is tried."""
     broker = Broker()
-    publisher = ReplyPublisher(broker.channel)
-    assert await publish_all(publisher, ["full", "answers"]) == {"full": False, "answers": True}
-    assert broker.tries["full"] == REPLY_TRIES
-
-
-async def test_broker_that_is_away_makes_no_address_harmful() -> None:
-    """The reply is abandoned; the next one to the same address is tried."""
-    broker = Broker()
-    publisher = ReplyPublisher(broker.channel)
+    publisher = broker.publisher()
     broker.is_away = True
-    assert not await publisher.publish(b"", PROPERTIES, "answers")
+    await publish_all(publisher, ["answers"])
+    assert (broker.refused, broker.tries["answers"]) == (["answers"], REPLY_TRIES)
     broker.is_away = False
-    assert await publisher.publish(b"", PROPERTIES, "answers")
+    await publish_all(publisher, ["answers"])
+    assert broker.delivered == ["answers"]
 
 
-async def test_frozen_queue_after_a_closing_does_not_hold_up_the_others() -> None:
-    """It has its time when its turn comes."""
+async def test_end_waits_for_replies_only_for_a_moment() -> None:
+    """Then every connection is closed."""
     broker = Broker()
-    publisher = ReplyPublisher(broker.channel)
-    found = await publish_all(publisher, ["frozen", "answers-1", "harmful", "answers-2"])
-    assert found == {"frozen": False, "answers-1": True, "harmful": False, "answers-2": True}
-
-
-async def test_frozen_queue_of_many_requests_does_not_block_the_others() -> None:
-    """Neither while its replies wait nor when it is tried again: its channel is left, and the others come through."""
-    broker = Broker()
-    publisher = ReplyPublisher(broker.channel)
-    for number in range(3):
-        found = await publish_all(publisher, [*["frozen"] * 64, f"answers-{number}"])
-        assert found == {"frozen": False, f"answers-{number}": True}
-        await asyncio.sleep(replies.FROZEN_ADDRESS_SECONDS)
-        assert await publisher.publish(b"", PROPERTIES, f"later-{number}")
-    assert broker.tries["frozen"] <= 64 + 3 * MAX_SEPARATE_CHANNELS
+    publisher = broker.publisher()
+    await publisher.publish(b"", Basic.Properties(), "frozen")
     await publisher.aclose()
-    assert all(channel.is_closed for channel in broker.channels)
-
-
-async def test_queue_that_is_cured_gets_its_replies() -> None:
-    """After the time for which it is avoided."""
-    broker = Broker()
-    publisher = ReplyPublisher(broker.channel)
-    assert not await publisher.publish(b"", PROPERTIES, "frozen")
-    broker.is_cured = True
-    assert not await publisher.publish(b"", PROPERTIES, "frozen")
-    await asyncio.sleep(replies.FROZEN_ADDRESS_SECONDS)
-    assert await publisher.publish(b"", PROPERTIES, "frozen")
-    assert "0 frozen" in repr(publisher)
-
-
-async def test_frozen_queue_of_many_requests_takes_its_time_once_after_a_closing() -> None:
-    """Its other replies are abandoned at once, so the others have not long to wait for their turn."""
-    broker = Broker()
-    publisher = ReplyPublisher(broker.channel)
-    found = await publish_all(publisher, [*["frozen"] * 60, "harmful", "answers"])
-    assert found == {"frozen": False, "harmful": False, "answers": True}
-    assert broker.tries["frozen"] == 60 + 1
+    assert all(connection.is_closed for connection in broker.connections)
+    assert (broker.refused, "0 under way" in repr(publisher)) == ([], True)
