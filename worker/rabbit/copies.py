@@ -96,11 +96,6 @@ class CopyPublisher:
     def _has_refused(self, queue: str) -> bool:
         return time.monotonic() - self._refused_at.get(queue, -REFUSAL_SECONDS) < REFUSAL_SECONDS
 
-    @property
-    def is_stuck(self) -> bool:
-        """Whether a queue refuses copies, or events."""
-        return bool(self._stuck)
-
     def set_stuck(self, queue: str, *, is_stuck: bool) -> None:
         """A queue refuses copies, or events, or takes them again."""
         before = set(self._stuck)

@@ -77,6 +77,7 @@ class RabbitPublisher:
         publish_copy = partial(self._publish, mandatory=True)
         self._copies = CopyPublisher(publish_copy, isolated, on_stuck=on_stuck, on_cured=self._mark_worn)
         self._is_worn = self._has_refused_event = False
+        self._refused_types = set[str]()
         self._unconfirmed_at = -math.inf
         self._on_blocked = on_blocked
         self._channel: ConfirmChannel | None = None
@@ -121,9 +122,11 @@ class RabbitPublisher:
             await self._publish(ending.body, properties, events.KEYS[type_], exchange=self._event_exchange)
         except RefusedError:
             self._has_refused_event = True
+            self._refused_types.add(type_)
             self._copies.set_stuck(self._readers_queue(type_), is_stuck=True)
             raise
-        if self._copies.is_stuck:
+        if type_ in self._refused_types:
+            self._refused_types.discard(type_)
             self._copies.set_stuck(self._readers_queue(type_), is_stuck=False)
         self._observer.published(type_, time.perf_counter() - started)
         if reply_to is None or self._is_own_queue(reply_to):
