@@ -188,7 +188,7 @@ async def test_wrong_endpoint_and_expiring_keys_cost_no_request(vhost: str, tmp_
 
     Meanwhile the keys of the platform expire several times.
     """
-    fake_dcs = FaultyDcs(auth={"mode": "platform", "temporary_key_seconds": 3})
+    fake_dcs = FaultyDcs(auth={"mode": "platform", "temporary_key_seconds": 3 * machine_load_factor()})
     (tmp_path / "token").write_text(fake_dcs.settings.auth.workload_token.get_secret_value())
     async with RunningSystem(vhost, tmp_path, fake_dcs) as system:
         way = {
