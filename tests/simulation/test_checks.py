@@ -387,16 +387,17 @@ def test_event_that_says_parked_without_parked_copy_is_violation(deliveries: Fou
 
 
 @pytest.mark.parametrize(
-    ("is_repeated", "has_other", "claims", "is_window"),
+    ("is_repeated", "has_other", "is_sound", "is_window"),
     [(True, True, False, True), (False, True, False, False), (True, False, False, False), (True, True, True, False)],
 )
-def test_lost_parking_is_window_only_for_answers_from_memory_without_claims(
-    deliveries: FourDeliveries, is_repeated: bool, has_other: bool, claims: bool, *, is_window: bool
+def test_lost_parking_is_window_only_for_answers_from_memory_without_sound_claims(
+    deliveries: FourDeliveries, is_repeated: bool, has_other: bool, is_sound: bool, *, is_window: bool
 ) -> None:
     """What is parked is confirmed before its event; another replica came to another outcome."""
     answer, other = event(deliveries.first, 9.0, "exhausted"), event(deliveries.other, 5.0)
     answer.parked, answer.is_repeated = True, is_repeated
-    found = facts([], [other, answer] if has_other else [answer], plan=Plan(delays=(), claims=claims))
+    events, plan = [other, answer] if has_other else [answer], Plan(delays=(), claims=True)
+    found = facts([], events, is_sound=is_sound, plan=plan)
     verdict = check_laws(found)
     assert any("its parking was lost" in window for window in verdict.windows) is is_window
     assert ("an event says parked, but nothing is" in verdict.violations) is not is_window

@@ -219,14 +219,15 @@ class DeliveryPipeline:
     def _from_memory(self, context: DeliveryContext, answer: Granted | Unavailable) -> Completed | None:
         """What this replica knows of the request and Redis does not; None: it is executed, with what Redis knows."""
         failure = self._deduplicator.completed(context.migration)
-        if failure is not None and (not failure.parked or isinstance(answer, Unavailable)):
-            return self._same_outcome(context, failure)
         if isinstance(answer, Unavailable):
             conflicts = self._conflicts(context, self._deduplicator.unfinished(context.migration))
-            return final_events.conflicting(context.migration, context.envelope, self._now()) if conflicts else None
+            unknown = final_events.conflicting(context.migration, context.envelope, self._now()) if conflicts else None
+            return unknown if failure is None else self._same_outcome(context, failure)
         is_first, last_sent_at = answer.is_first, answer.last_sent_at
         if failure is not None:
-            # Replayed or dropped since; a create may have been sent before.
+            if not failure.parked and (failure.reason != Reason.EXPIRED or last_sent_at is None):
+                return self._same_outcome(context, failure)
+            # Replayed or dropped since, or expired although another replica had sent a create.
             self._deduplicator.forget(context.migration)
             is_first, last_sent_at = False, last_sent_at or from_text(failure.completed_at)
         context.envelope = context.envelope.sent_at_least(last_sent_at, answer.last_error)

@@ -306,6 +306,27 @@ async def test_published_rejection_answers_earlier_message_whatever_redis_knows(
     assert told == ([] if recorded is None else [recorded])
 
 
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (Granted(is_first=False), ("expired", True)),
+        (Granted(is_first=False, last_sent_at=NOW - 600), ("adopted", False)),
+    ],
+    ids=["never sent", "sent elsewhere"],
+)
+async def test_redelivery_of_expired_message_is_looked_for_if_redis_knows_of_create(
+    answer: ClaimAnswer, outcome: tuple[str, bool]
+) -> None:
+    """A copy expired at this replica while Redis was away; another replica had sent a create for the message."""
+    claims = FakeClaims(Unavailable())
+    bench = Bench(find=[TaskNotFound(), task_found()], claims=claims)
+    expired = request(not_after=to_text(NOW - 1))
+    await bench.deliver(FakeDelivery(expired))
+    claims.answer = answer
+    await bench.deliver(FakeDelivery(expired, redelivered=True))
+    assert published(bench) == [("expired", False), outcome]
+
+
 async def test_parked_in_memory_gives_way_to_outcome_in_redis() -> None:
     """Another replica worked on the replay."""
     first = FakeClaims()

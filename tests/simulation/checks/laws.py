@@ -262,9 +262,9 @@ def _check_events(facts: RunFacts, events: list[Event], is_parked: bool, verdict
     says_parked = [event for event in events if event.parked]
     if says_parked and not is_parked:
         are_from_memory = all(event.is_repeated for event in says_parked) and len(says_parked) < len(events)
-        if not facts.plan.claims and are_from_memory:
-            # A replica remembers what it lost with its delivery; another one came to another outcome.
-            verdict.windows.append("answered as parked, though its parking was lost, without claims")
+        if not facts.is_sound and are_from_memory:
+            # A replica, or Redis, knows what was lost with a delivery; another replica came to another outcome.
+            verdict.windows.append(f"answered as parked, though its parking was lost, {_claims_state(facts)}")
         else:
             verdict.violations.append("an event says parked, but nothing is")
 

@@ -19,8 +19,8 @@ from worker.policy import error_table
 
 MAX_VIRTUAL_SECONDS: Final = 100_000.0
 """Bound of virtual time of a run."""
-MAX_CALLBACKS: Final = 20_000
-"""Bound of the work of a run."""
+MAX_CALLBACKS: Final = 50_000
+"""Bound of the work of a run: 14 requests of a throttled project that learnt a low rate need more than 20,000."""
 
 
 class Simulation:
