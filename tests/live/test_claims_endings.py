@@ -134,6 +134,26 @@ async def test_later_message_claims_failed_request(redis_node: RedisServer) -> N
         assert await one.take(migration(), NOW, received_at(NOW)) == Concluded(DONE_CORRECTED)
 
 
+async def test_late_failure_keeps_what_was_sent_for_a_later_message(redis_node: RedisServer) -> None:
+    """Redis can hear of a failure when another replica works on a later message: its create must stay known."""
+    failed = ending(migration(), None, at=NOW - 100)
+    async with two_replicas(redis_node.url) as (one, other):
+        await other.take(migration(), NOW, received_at(NOW - 1))
+        await one.conclude(migration(), failed)
+        assert await one.take(migration(), NOW, REDELIVERED) == Concluded(failed)
+        assert await one.take(migration(), NOW, received_at(NOW)) == Granted(is_first=False, last_sent_at=NOW)
+        await one.release(migration(), None)
+
+        await other.take(migration(), NOW, received_at(NOW - 1))
+        await one.conclude(migration(), failed)
+        await other.release(migration(), NOW + 30)
+        assert await one.take(migration(), NOW + 30, received_at(NOW)) == Granted(is_first=False, last_sent_at=NOW + 30)
+        await one.release(migration(), None)
+        await one.conclude(migration(), failed)
+        answer = await other.take(migration(), NOW + 30, received_at(NOW))
+        assert answer == Granted(is_first=False, last_sent_at=NOW + 30)
+
+
 DONE_CORRECTED = ending(migration(name="corrected"))
 
 

@@ -147,7 +147,7 @@ class RedisClaims:
         if isinstance(found, records.Unreadable):  # another one, put there in between
             return ClaimedElsewhere(lease.migration.fingerprint)
         if isinstance(found, records.Doubted) and isinstance(replaced, records.Outdated):
-            found = Granted(is_first=False)  # such a failure left no create in flight
+            found = Granted(is_first=False, last_sent_at=found.last_sent_at)
         if isinstance(found, records.Doubted):
             self._observer.claims_record_doubted(*lease.migration.key)
             found = Granted(is_first=False, last_sent_at=found.last_sent_at)
@@ -193,7 +193,9 @@ class RedisClaims:
             await self.release(migration, None)
             return ending
         succeeded = b"1" if ending.succeeded else b"0"
-        arguments = (migration.fingerprint.encode(), record, succeeded, b"%d" % ending.replays, _KEEP)
+        lease = self._leases.get(migration)
+        token = lease.token if lease is not None else b""
+        arguments = (migration.fingerprint.encode(), record, succeeded, b"%d" % ending.replays, _KEEP, token)
         answer = await self._report(
             migration, ScriptCall(scripts.CONCLUDE, (scripts.record_key(migration), *arguments))
         )

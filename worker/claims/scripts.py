@@ -170,25 +170,29 @@ if ending and (succeeded == '1' or is_parked or (ARGV[3] == '0' and is_older)) t
   return table.concat({{fingerprint, succeeded, known, ending}}, ' ')
 end
 if ARGV[3] == '0' and ours < known then return 0 end
+if token and token ~= ARGV[6] then sent = math.max(expires / 1000, sent_at or 0) end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'ending', ARGV[2], 'succeeded', ARGV[3], 'replays', ARGV[4])
+if sent then redis.call('HSET', KEYS[1], 'sent', sent) end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 1
 """
-"""fingerprint, ending, 1 if it succeeded, replays, keep ms -> 1 if stored, else the ending that stands, or 0.
+"""fingerprint, ending, 1 if it succeeded, replays, keep ms, token or empty -> 1 if stored, else the ending that stands,
+or 0.
 
 A success and a parked failure stay, for their event may have been published. A failure that is not parked answers no
 later message, so a success or a later failure replaces it. Any ending replaces a failure of fewer replays by an
 operator. Whose claim it was does not matter: that the request is over is true for all, and a claimant finds out as it
-renews.
+renews. But a failure can come late, when a later message is worked on already: what was sent for that stays known.
 """
 
 RELEASE: Final = f"""
 local unreadable, wall = nil, tonumber(ARGV[3]) or 0
 {_READ}
-if ending or (fingerprint and fingerprint ~= ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2])
+if fingerprint and fingerprint ~= ARGV[2] then return 0 end
+if not ending then redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2]) end
 if ARGV[3] ~= '' and (not sent_at or sent_at < wall) then redis.call('HSET', KEYS[1], 'sent', ARGV[3]) end
+if ending then return 0 end
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'conflict', ARGV[5]) end
 if token == ARGV[1] then redis.call('HDEL', KEYS[1], 'token', 'until') end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])

@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 from schemas.envelope import Envelope
@@ -99,7 +100,8 @@ class ClaimStore:
         if record.outcome is not None:
             if record.outcome.answers(migration, envelope):
                 return Concluded(record.outcome)
-            record = self.records[migration.key] = ClaimRecord(migration.fingerprint)
+            sent = record.last_sent_at and min(record.last_sent_at, epoch_now)
+            record = self.records[migration.key] = ClaimRecord(migration.fingerprint, last_sent_at=sent)
         is_ours = record.fingerprint == migration.fingerprint
         is_live = record.owner not in (None, owner) and record.expires_at > now
         if is_live or not is_ours:
@@ -108,7 +110,7 @@ class ClaimStore:
         record.owner, record.expires_at = owner, now + self.claim_seconds
         return Granted(is_first=False, last_sent_at=last, last_error=record.conflict)
 
-    def conclude(self, migration: MigrationRequest, outcome: Completed) -> Completed:
+    def conclude(self, migration: MigrationRequest, owner: object, outcome: Completed, clock_ahead: float) -> Completed:
         """Store an outcome, and return the one that counts: the first that succeeded or is parked."""
         record = self.records.setdefault(migration.key, ClaimRecord(migration.fingerprint))
         stored = record.outcome
@@ -119,6 +121,8 @@ class ClaimStore:
             return outcome
         is_older = stored is not None and not outcome.succeeded and outcome.completed_at < stored.completed_at
         if stored is None or not (stored.succeeded or stored.parked or is_older):
+            if record.owner not in (None, owner):
+                record.last_sent_at = max(record.last_sent_at or -math.inf, record.expires_at + clock_ahead)
             record.outcome, record.owner = outcome, None
             return outcome
         return stored
@@ -128,8 +132,9 @@ class ClaimStore:
     ) -> None:
         """Release the claim."""
         record = self.records.setdefault(migration.key, ClaimRecord(migration.fingerprint))
-        if record.outcome is None and record.fingerprint == migration.fingerprint:
+        if record.fingerprint == migration.fingerprint:
             record.last_sent_at = max((last_sent_at, record.last_sent_at), key=lambda time: time or -math.inf)
+        if record.outcome is None and record.fingerprint == migration.fingerprint:
             record.conflict = last_error if last_error is not None and last_error.is_conflict else record.conflict
             if record.owner is owner:
                 record.owner = None
@@ -178,7 +183,9 @@ class ReplicaClaims:
     async def conclude(self, migration: MigrationRequest, outcome: Completed) -> Completed:
         """Store the outcome, and return the one that counts."""
         self._held.pop(migration.key, None)
-        return await self._write("conclude", lambda: self._claim_store.conclude(migration, outcome)) or outcome
+        ahead = self._replica.epoch_now() - self._replica.now
+        conclude = partial(self._claim_store.conclude, migration, self, outcome, ahead)
+        return await self._write("conclude", conclude) or outcome
 
     async def release(
         self, migration: MigrationRequest, last_sent_at: float | None, last_error: LastError | None = None
