@@ -17,12 +17,15 @@ from aiormq.exceptions import ConnectionInternalError
 from pamqp.commands import Basic
 
 from schemas import names
+from worker.policy.call_result import UnconfirmedError
 from worker.rabbit.on_demand import ClosedError, OnDemandConnection
 
 REPLY_TIMEOUT_SECONDS: Final = 5.0
 REPLY_TRIES: Final = 3
 REPLY_PAUSE_SECONDS: Final = 0.5
 """After a try that the broker refused, or for which no connection could be opened."""
+MAX_REPLY_SECONDS: Final = REPLY_TRIES * (REPLY_TIMEOUT_SECONDS + REPLY_PAUSE_SECONDS)
+"""For all tries of a reply, with waits for a connection: a broker may accept one and then not answer on it."""
 HOLD_SECONDS: Final = 0.5
 """A reply that takes longer no longer holds up the acknowledgement of its request."""
 MAX_IN_BACKGROUND: Final = 512
@@ -80,23 +83,32 @@ class ReplyPublisher:
         return task
 
     async def _publish(self, body: bytes, properties: Basic.Properties, reply_to: str) -> None:
+        try:
+            async with asyncio.timeout(MAX_REPLY_SECONDS):
+                is_published = await self._is_published(body, properties, reply_to)
+        except TimeoutError:
+            is_published = False
+        if not is_published:
+            self._on_refused(properties.message_id or "")
+
+    async def _is_published(self, body: bytes, properties: Basic.Properties, reply_to: str) -> bool:
         is_alone, tries = reply_to.startswith(f"{names.DIRECT_REPLY_TO}."), 0
         while tries < REPLY_TRIES and self._frozen.get(reply_to, 0.0) <= time.monotonic():
             tries += 1
             try:
                 await (self._publish_alone if is_alone else self._publish_shared)(body, properties, reply_to)
-            except ClosedError as error:
-                if not is_alone:  # what closed the connection may have been another reply
+            except TimeoutError:
+                self._remember_frozen(reply_to)
+            except Exception as error:  # noqa: BLE001 - refused, no node reached, or unexpected: it costs this reply only
+                if not is_alone and isinstance(error, UnconfirmedError):  # another reply may have closed the connection
                     is_alone, tries = True, tries - 1
                 elif isinstance(error.__cause__, ConnectionInternalError):  # the broker's word on this very address
                     break
-            except TimeoutError:
-                self._remember_frozen(reply_to)
-            except Exception:  # noqa: BLE001 - refused, no node reached, or unexpected: it costs this reply only
-                await asyncio.sleep(REPLY_PAUSE_SECONDS)
+                elif not isinstance(error, ClosedError):
+                    await asyncio.sleep(REPLY_PAUSE_SECONDS)
             else:
-                return
-        self._on_refused(properties.message_id or "")
+                return True
+        return False
 
     async def _publish_shared(self, body: bytes, properties: Basic.Properties, reply_to: str) -> None:
         if self._shared.channels >= MAX_CHANNELS:
@@ -121,5 +133,7 @@ class ReplyPublisher:
 
 async def _close_later(connection: OnDemandConnection) -> None:
     """Close a connection once the replies under way on it were confirmed or abandoned."""
-    await asyncio.sleep(REPLY_TIMEOUT_SECONDS + REPLY_PAUSE_SECONDS)
-    await connection.aclose()
+    try:
+        await asyncio.sleep(REPLY_TIMEOUT_SECONDS + REPLY_PAUSE_SECONDS)
+    finally:  # the worker may end meanwhile
+        await connection.aclose()

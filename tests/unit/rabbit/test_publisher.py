@@ -58,13 +58,15 @@ class Broker:
     """What was published, and reported."""
 
     def __init__(self) -> None:
-        self.is_full = False
+        self.is_full = self.is_blocking = False
+        self.asked_if_blocking = self.opened = 0
         self.published: list[Basic.Properties] = []
         self.reported: list[Sequence[str]] = []
 
     @asynccontextmanager
     async def open_channel(self, _: object, **__: bool) -> AsyncIterator[Channel]:
         """Another channel; closing it is known to its callbacks."""
+        self.opened += 1
         channel = Channel(self)
         yield channel
         channel.closing.set_result(None)
@@ -90,15 +92,19 @@ class Broker:
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
-    """A broker with the topology, that blocks nobody."""
+    """A broker with the topology."""
 
     async def nothing(*_: object) -> None:
-        """Neither declared nor blocked."""
+        """Nothing is declared."""
+
+    async def is_blocked(_: object) -> bool:
+        broker.asked_if_blocking += 1
+        return broker.is_blocking
 
     broker = Broker()
     monkeypatch.setattr(module, "open_channel", broker.open_channel)
     monkeypatch.setattr(module, "declare_queues", nothing)
-    monkeypatch.setattr(module, "is_blocked", nothing)
+    monkeypatch.setattr(module, "is_blocked", is_blocked)
     monkeypatch.setattr(module, "BLOCKED_CHECK_INTERVAL_SECONDS", 0.005)
     return broker
 
@@ -128,6 +134,23 @@ async def test_queue_that_refuses_events_is_reported_until_it_takes_them(broker:
         await asyncio.sleep(0.02)
         await publish(publisher)
         assert not session.done()
+
+
+async def test_no_channel_is_opened_on_blocked_connection(broker: Broker) -> None:
+    """It would not be answered, and the session would end."""
+    async with asyncio.timeout(10), broker.session() as (publisher, _):
+        opened = broker.opened
+        broker.is_full = broker.is_blocking = True
+        with pytest.raises(RefusedError):
+            await publish(publisher)
+        asked = broker.asked_if_blocking
+        while broker.asked_if_blocking < asked + 3:
+            await asyncio.sleep(0.001)
+        assert broker.opened == opened
+        broker.is_full = broker.is_blocking = False
+        while broker.opened == opened:
+            await asyncio.sleep(0.001)
+        await publish(publisher)
 
 
 @pytest.mark.parametrize(
