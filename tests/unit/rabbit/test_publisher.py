@@ -12,6 +12,7 @@ from pamqp.commands import Basic
 
 from schemas.event import SUCCEEDED_TYPE
 from worker.policy.outcome import Completed
+from worker.rabbit import copies
 from worker.rabbit import publisher as module
 from worker.rabbit.connection import Brokers
 from worker.rabbit.on_demand import OnDemandConnection
@@ -134,6 +135,20 @@ async def test_queue_that_refuses_events_is_reported_until_it_takes_them(broker:
         await asyncio.sleep(0.02)
         await publish(publisher)
         assert not session.done()
+
+
+async def test_report_of_refused_event_ends_though_it_is_not_in_hand_any_more(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without another publish: consumption, which pauses until then, brings the next one."""
+    monkeypatch.setattr(copies, "STUCK_SECONDS", 0.01)
+    broker.is_full = True
+    async with asyncio.timeout(10), broker.session() as (publisher, _):
+        with pytest.raises(RefusedError):
+            await publish(publisher)
+        while len(broker.reported) < 2:
+            await asyncio.sleep(0.001)
+    assert [len(queues) for queues in broker.reported] == [1, 0]
 
 
 async def test_no_channel_is_opened_on_blocked_connection(broker: Broker) -> None:

@@ -26,6 +26,7 @@ class Broker:
         self.connections: list[Connection] = []
         self.refused: list[str] = []
         self.is_away = self.is_cured = self.is_shared_lost = False
+        self.harmful = DAMAGED
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
@@ -51,6 +52,7 @@ class Connection(OnDemandConnection):
         self.under_way: set[asyncio.Future[None]] = set()
         self.is_closed = False
         self.waiting = 0
+        self.published: list[str] = []
 
     @property
     def channels(self) -> int:
@@ -64,6 +66,7 @@ class Connection(OnDemandConnection):
         assert not mandatory
         await self.broker.may_answer.wait()  # until then no connection is open
         self.broker.tries[routing_key] += 1
+        self.published.append(routing_key)
         if self.broker.is_away or (self.broker.is_shared_lost and self is self.broker.connections[0]):
             raise UnconfirmedError("no node is reached, or no channel could be opened")
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -80,11 +83,11 @@ class Connection(OnDemandConnection):
         self.broker.delivered.append(routing_key)
 
     def _answer(self, address: str, answer: asyncio.Future[None]) -> None:
-        if address.startswith(("harmful", DAMAGED)):
+        if address.startswith(("harmful", self.broker.harmful)):
             for future in self.under_way:
                 if not future.done():
                     error = ClosedError("INTERNAL_ERROR")
-                    error.__cause__ = ConnectionInternalError() if address.startswith(DAMAGED) else None
+                    error.__cause__ = ConnectionInternalError() if address.startswith(self.broker.harmful) else None
                     future.set_exception(error)
         elif address.startswith("full"):
             answer.set_exception(DeliveryError(None, Basic.Nack()))
@@ -140,6 +143,37 @@ async def test_address_that_closes_shared_connection_costs_its_own_reply_only() 
     assert sorted(broker.refused) == ["harmful-1", "harmful-2"]
     assert sorted(broker.delivered) == sorted(good)
     assert {broker.tries["harmful-1"], broker.tries["harmful-2"]} == {1 + REPLY_TRIES}
+
+
+async def test_replies_to_direct_address_that_took_one_share_a_connection() -> None:
+    """Connections that carry one reply at a time are for addresses that may be damaged."""
+    broker = Broker()
+    publisher = broker.publisher()
+    address = f"{names.DIRECT_REPLY_TO}.1"
+    shared = broker.connections[0]
+    await publish_all(publisher, [address])
+    assert shared.published == []
+    await publish_all(publisher, [address] * 20)
+    assert shared.published == [address] * 20
+    await publish_all(publisher, [address, "harmful"])
+    await publish_all(publisher, [address])
+    assert (broker.refused, len(broker.delivered)) == (["harmful"], 23)
+
+
+async def test_direct_address_that_becomes_damaged_costs_its_own_reply_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once on the shared connection and once alone, then never beside other replies."""
+    broker = Broker()
+    publisher = broker.publisher()
+    monkeypatch.setattr(replies, "MAX_REMEMBERED_ADDRESSES", 2)
+    for number in range(3):
+        await publish_all(publisher, [f"{names.DIRECT_REPLY_TO}.{number}"])
+    broker.harmful = f"{names.DIRECT_REPLY_TO}.2"
+    await publish_all(publisher, ["answers", broker.harmful])
+    await publish_all(publisher, [broker.harmful, "answers"])
+    assert (broker.refused, broker.delivered.count("answers")) == ([broker.harmful] * 2, 2)
+    assert broker.connections[0].published.count(broker.harmful) == 1
+    await publish_all(publisher, [f"{names.DIRECT_REPLY_TO}.0"])  # forgotten by now: the addresses are bounded
+    assert f"{names.DIRECT_REPLY_TO}.0" not in broker.connections[0].published
 
 
 async def test_frozen_queues_hold_up_neither_their_requests_nor_other_replies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +287,9 @@ async def test_broker_that_accepts_connections_but_does_not_answer_costs_replies
     broker = Broker()
     publisher = broker.publisher()
     broker.may_answer.clear()
-    addresses = [address for number in range(50) for address in (f"answers-{number}", f"{names.DIRECT_REPLY_TO}.{number}")]
+    addresses = [
+        address for number in range(50) for address in (f"answers-{number}", f"{names.DIRECT_REPLY_TO}.{number}")
+    ]
     async with asyncio.timeout(10):
         await publish_all(publisher, addresses)
     assert (sorted(broker.refused), broker.tries) == (sorted(addresses), {})
