@@ -94,6 +94,7 @@ class Broker:
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     """A broker with the topology."""
+    broker = Broker()
 
     async def nothing(*_: object) -> None:
         """Nothing is declared."""
@@ -102,7 +103,6 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
         broker.asked_if_blocking += 1
         return broker.is_blocking
 
-    broker = Broker()
     monkeypatch.setattr(module, "open_channel", broker.open_channel)
     monkeypatch.setattr(module, "declare_queues", nothing)
     monkeypatch.setattr(module, "is_blocked", is_blocked)
