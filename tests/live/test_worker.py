@@ -283,7 +283,7 @@ async def test_full_reply_queue_delays_no_request(vhost: str, tmp_path: Path) ->
         def refused_levels() -> list[str]:
             return [line["level"] for line in worker.log() if line["event"] == "reply.refused"]
 
-        await until(refused_levels, 20, worker.explain)  # the tries go on behind the acknowledgement
+        await until(lambda: bool(refused_levels()), 20, worker.explain)  # the tries go on behind the acknowledgement
         assert refused_levels() == ["warning"]
         assert await system.all_empty()
 

@@ -52,11 +52,14 @@ class OnDemandConnection:
         self._connection: AbstractConnection | None = None
         self._opened = AsyncExitStack()
         self._idle: list[Channel] = []
-        self.channels = 0
-        """Opened on the present connection; those that wait for a confirm are never used again."""
 
     def __repr__(self) -> str:
         return f"<OnDemandConnection {self._name}: {'closed' if self._connection is None else self._connection}>"
+
+    @property
+    def channels(self) -> int:
+        """Open on the present connection; those that wait for a confirm are never used again."""
+        return len(self._connection.channels) if self._connection is not None else 0
 
     async def publish(
         self, body: bytes, properties: Basic.Properties, routing_key: str, timeout_seconds: float, *, mandatory: bool
@@ -94,7 +97,7 @@ class OnDemandConnection:
     async def aclose(self) -> None:
         """Close the connection; the next publish opens another one."""
         opened, self._opened, self._connection = self._opened, AsyncExitStack(), None
-        self._idle, self.channels = [], 0
+        self._idle = []
         await opened.aclose()
 
     async def _take_channel(self) -> Channel:
@@ -125,7 +128,6 @@ class OnDemandConnection:
 
     async def _open_channel(self, connection: AbstractConnection) -> Channel:
         """Open a channel; a connection on which that fails, as on a frozen node, is used no more."""
-        self.channels += 1
         try:
             with connection_loss_as_error():
                 async with asyncio.timeout(OPEN_TIMEOUT_SECONDS):

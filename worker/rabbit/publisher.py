@@ -182,9 +182,11 @@ class RabbitPublisher:
                     await asyncio.wait((broken,), timeout=BLOCKED_CHECK_INTERVAL_SECONDS)
                     self._block(await is_blocked(connection))
                     self._copies.forget_old()
-                    if self._is_worn and not broken.done():
+                    if broken.done() or self.is_blocked:  # the broker would not answer on a blocked connection
+                        continue
+                    if self._is_worn:
                         await self._open_copy_channel(connection, copies)
-                    if self._has_refused_event and not broken.done():
+                    if self._has_refused_event:
                         await self._open_event_channel(connection, event_channel)
                 return broken.result()
             finally:

@@ -27,6 +27,7 @@ class Node:
     is_frozen: bool = False
     is_closed: bool = False
     channels: list["Channel"] = field(default_factory=list)
+    opened: list["Channel"] = field(default_factory=list)
 
     async def channel(self, *, publisher_confirms: bool, on_return_raises: bool) -> "Channel":
         """Another channel."""
@@ -34,8 +35,9 @@ class Node:
         assert on_return_raises
         if self.is_frozen:
             await asyncio.Event().wait()
-        self.channels.append(Channel(self))
-        return self.channels[-1]
+        self.opened.append(Channel(self))
+        self.channels.append(self.opened[-1])
+        return self.opened[-1]
 
 
 @dataclass(eq=False)
@@ -62,6 +64,7 @@ class Channel:
     async def close(self) -> None:
         """Close it."""
         self.is_closed = True
+        self.connection.channels.remove(self)
 
 
 @pytest.fixture
@@ -104,9 +107,9 @@ async def test_channel_carries_one_message_at_a_time(connection: OnDemandConnect
             await frozen
         await asyncio.gather(*(publish(connection, "answers") for _ in range(3)))
     [node] = nodes
-    assert node.channels[0].keys == ["answers"] * 3 + ["frozen"]
-    assert all("frozen" not in channel.keys for channel in node.channels[1:])
-    assert connection.channels == len(node.channels)
+    assert node.opened[0].keys == ["answers"] * 3 + ["frozen"]
+    assert all("frozen" not in channel.keys for channel in node.opened[1:])
+    assert connection.channels == len(node.opened)
 
 
 async def test_refused_message_closes_its_channel(connection: OnDemandConnection, nodes: list[Node]) -> None:
@@ -115,7 +118,8 @@ async def test_refused_message_closes_its_channel(connection: OnDemandConnection
         await publish(connection, "full")
     await publish(connection, "answers")
     [node] = nodes
-    assert [(channel.keys, channel.is_closed) for channel in node.channels] == [(["full"], True), (["answers"], False)]
+    assert [(channel.keys, channel.is_closed) for channel in node.opened] == [(["full"], True), (["answers"], False)]
+    assert connection.channels == 1
 
 
 async def test_message_that_closes_its_channel_leaves_the_connection(

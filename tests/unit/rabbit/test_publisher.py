@@ -12,6 +12,7 @@ from pamqp.commands import Basic
 
 from schemas.event import SUCCEEDED_TYPE
 from worker.policy.outcome import Completed
+from worker.rabbit import copies
 from worker.rabbit import publisher as module
 from worker.rabbit.connection import Brokers
 from worker.rabbit.on_demand import OnDemandConnection
@@ -58,13 +59,15 @@ class Broker:
     """What was published, and reported."""
 
     def __init__(self) -> None:
-        self.is_full = False
+        self.is_full = self.is_blocking = False
+        self.asked_if_blocking = self.opened = 0
         self.published: list[Basic.Properties] = []
         self.reported: list[Sequence[str]] = []
 
     @asynccontextmanager
     async def open_channel(self, _: object, **__: bool) -> AsyncIterator[Channel]:
         """Another channel; closing it is known to its callbacks."""
+        self.opened += 1
         channel = Channel(self)
         yield channel
         channel.closing.set_result(None)
@@ -90,15 +93,19 @@ class Broker:
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
-    """A broker with the topology, that blocks nobody."""
+    """A broker with the topology."""
+    broker = Broker()
 
     async def nothing(*_: object) -> None:
-        """Neither declared nor blocked."""
+        """Nothing is declared."""
 
-    broker = Broker()
+    async def is_blocked(_: object) -> bool:
+        broker.asked_if_blocking += 1
+        return broker.is_blocking
+
     monkeypatch.setattr(module, "open_channel", broker.open_channel)
     monkeypatch.setattr(module, "declare_queues", nothing)
-    monkeypatch.setattr(module, "is_blocked", nothing)
+    monkeypatch.setattr(module, "is_blocked", is_blocked)
     monkeypatch.setattr(module, "BLOCKED_CHECK_INTERVAL_SECONDS", 0.005)
     return broker
 
@@ -128,6 +135,37 @@ async def test_queue_that_refuses_events_is_reported_until_it_takes_them(broker:
         await asyncio.sleep(0.02)
         await publish(publisher)
         assert not session.done()
+
+
+async def test_report_of_refused_event_ends_though_it_is_not_in_hand_any_more(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without another publish: consumption, which pauses until then, brings the next one."""
+    monkeypatch.setattr(copies, "STUCK_SECONDS", 0.01)
+    broker.is_full = True
+    async with asyncio.timeout(10), broker.session() as (publisher, _):
+        with pytest.raises(RefusedError):
+            await publish(publisher)
+        while len(broker.reported) < 2:
+            await asyncio.sleep(0.001)
+    assert [len(queues) for queues in broker.reported] == [1, 0]
+
+
+async def test_no_channel_is_opened_on_blocked_connection(broker: Broker) -> None:
+    """It would not be answered, and the session would end."""
+    async with asyncio.timeout(10), broker.session() as (publisher, _):
+        opened = broker.opened
+        broker.is_full = broker.is_blocking = True
+        with pytest.raises(RefusedError):
+            await publish(publisher)
+        asked = broker.asked_if_blocking
+        while broker.asked_if_blocking < asked + 3:
+            await asyncio.sleep(0.001)
+        assert broker.opened == opened
+        broker.is_full = broker.is_blocking = False
+        while broker.opened == opened:
+            await asyncio.sleep(0.001)
+        await publish(publisher)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,10 @@ class Broker:
         self.tries: Counter[str] = Counter()
         self.connections: list[Connection] = []
         self.refused: list[str] = []
-        self.is_away = self.is_cured = False
+        self.is_away = self.is_cured = self.is_shared_lost = False
+        self.harmful = DAMAGED
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     def connect(self) -> "Connection":
         """Another connection."""
@@ -48,15 +51,24 @@ class Connection(OnDemandConnection):
         self.broker = broker
         self.under_way: set[asyncio.Future[None]] = set()
         self.is_closed = False
+        self.waiting = 0
+        self.published: list[str] = []
+
+    @property
+    def channels(self) -> int:
+        """Those that wait for a confirm."""
+        return self.waiting
 
     async def publish(
         self, body: bytes, properties: Basic.Properties, routing_key: str, timeout_seconds: float, *, mandatory: bool
     ) -> None:
         """Wait for the confirm."""
         assert not mandatory
+        await self.broker.may_answer.wait()  # until then no connection is open
         self.broker.tries[routing_key] += 1
-        if self.broker.is_away:
-            raise UnconfirmedError("no node is reached")
+        self.published.append(routing_key)
+        if self.broker.is_away or (self.broker.is_shared_lost and self is self.broker.connections[0]):
+            raise UnconfirmedError("no node is reached, or no channel could be opened")
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.under_way.add(answer)
         asyncio.get_running_loop().call_soon(self._answer, routing_key, answer)
@@ -64,18 +76,18 @@ class Connection(OnDemandConnection):
             async with asyncio.timeout(timeout_seconds):
                 await answer
         except TimeoutError:
-            self.channels += 1
+            self.waiting += 1
             raise
         finally:
             self.under_way.discard(answer)
         self.broker.delivered.append(routing_key)
 
     def _answer(self, address: str, answer: asyncio.Future[None]) -> None:
-        if address.startswith(("harmful", DAMAGED)):
+        if address.startswith(("harmful", self.broker.harmful)):
             for future in self.under_way:
                 if not future.done():
                     error = ClosedError("INTERNAL_ERROR")
-                    error.__cause__ = ConnectionInternalError() if address.startswith(DAMAGED) else None
+                    error.__cause__ = ConnectionInternalError() if address.startswith(self.broker.harmful) else None
                     future.set_exception(error)
         elif address.startswith("full"):
             answer.set_exception(DeliveryError(None, Basic.Nack()))
@@ -131,6 +143,37 @@ async def test_address_that_closes_shared_connection_costs_its_own_reply_only() 
     assert sorted(broker.refused) == ["harmful-1", "harmful-2"]
     assert sorted(broker.delivered) == sorted(good)
     assert {broker.tries["harmful-1"], broker.tries["harmful-2"]} == {1 + REPLY_TRIES}
+
+
+async def test_replies_to_direct_address_that_took_one_share_a_connection() -> None:
+    """Connections that carry one reply at a time are for addresses that may be damaged."""
+    broker = Broker()
+    publisher = broker.publisher()
+    address = f"{names.DIRECT_REPLY_TO}.1"
+    shared = broker.connections[0]
+    await publish_all(publisher, [address])
+    assert shared.published == []
+    await publish_all(publisher, [address] * 20)
+    assert shared.published == [address] * 20
+    await publish_all(publisher, [address, "harmful"])
+    await publish_all(publisher, [address])
+    assert (broker.refused, len(broker.delivered)) == (["harmful"], 23)
+
+
+async def test_direct_address_that_becomes_damaged_costs_its_own_reply_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once on the shared connection and once alone, then never beside other replies."""
+    broker = Broker()
+    publisher = broker.publisher()
+    monkeypatch.setattr(replies, "MAX_REMEMBERED_ADDRESSES", 2)
+    for number in range(3):
+        await publish_all(publisher, [f"{names.DIRECT_REPLY_TO}.{number}"])
+    broker.harmful = f"{names.DIRECT_REPLY_TO}.2"
+    await publish_all(publisher, ["answers", broker.harmful])
+    await publish_all(publisher, [broker.harmful, "answers"])
+    assert (broker.refused, broker.delivered.count("answers")) == ([broker.harmful] * 2, 2)
+    assert broker.connections[0].published.count(broker.harmful) == 1
+    await publish_all(publisher, [f"{names.DIRECT_REPLY_TO}.0"])  # forgotten by now: the addresses are bounded
+    assert f"{names.DIRECT_REPLY_TO}.0" not in broker.connections[0].published
 
 
 async def test_frozen_queues_hold_up_neither_their_requests_nor_other_replies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,22 +258,55 @@ async def test_address_that_fails_is_tried_three_times(address: str) -> None:
 
 
 async def test_broker_that_is_away_makes_no_address_frozen() -> None:
-    """The reply is abandoned after three tries; the next one to the same address is tried."""
+    """The reply is abandoned after three tries alone; the next one to the same address is tried."""
     broker = Broker()
     publisher = broker.publisher()
     broker.is_away = True
     await publish_all(publisher, ["answers"])
-    assert (broker.refused, broker.tries["answers"]) == (["answers"], REPLY_TRIES)
+    assert (broker.refused, broker.tries["answers"]) == (["answers"], 1 + REPLY_TRIES)
     broker.is_away = False
     await publish_all(publisher, ["answers"])
     assert broker.delivered == ["answers"]
 
 
-async def test_end_waits_for_replies_only_for_a_moment() -> None:
-    """Then every connection is closed."""
+async def test_channel_that_cannot_be_opened_on_shared_connection_is_no_try() -> None:
+    """Another reply may just have closed that connection."""
+    broker = Broker()
+    broker.is_shared_lost = True
+    answers = [f"answers-{number}" for number in range(20)]
+    await publish_all(broker.publisher(), answers)
+    assert (sorted(broker.delivered), broker.refused) == (sorted(answers), [])
+
+
+async def test_broker_that_accepts_connections_but_does_not_answer_costs_replies_a_bounded_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many wait for a connection: their requests may wait for them."""
+    monkeypatch.setattr(replies, "MAX_IN_BACKGROUND", 0)
+    monkeypatch.setattr(replies, "MAX_REPLY_SECONDS", 0.05)
     broker = Broker()
     publisher = broker.publisher()
-    await publisher.publish(b"", Basic.Properties(), "frozen")
+    broker.may_answer.clear()
+    addresses = [
+        address for number in range(50) for address in (f"answers-{number}", f"{names.DIRECT_REPLY_TO}.{number}")
+    ]
+    async with asyncio.timeout(10):
+        await publish_all(publisher, addresses)
+    assert (sorted(broker.refused), broker.tries) == (sorted(addresses), {})
+    broker.may_answer.set()
+    await publish_all(publisher, addresses)
+    assert sorted(broker.delivered) == sorted(addresses)
+
+
+async def test_end_waits_for_replies_only_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then every connection is closed, also one whose place another one took."""
+    monkeypatch.setattr(replies, "MAX_CHANNELS", 1)
+    broker = Broker()
+    publisher = broker.publisher()
+    await publish_all(publisher, ["frozen-1"])
+    monkeypatch.setattr(replies, "REPLY_TIMEOUT_SECONDS", 60.0)
+    await publisher.publish(b"", Basic.Properties(), "frozen-2")
     await publisher.aclose()
     assert all(connection.is_closed for connection in broker.connections)
-    assert (broker.refused, "0 under way" in repr(publisher)) == ([], True)
+    assert len(broker.connections) == 2 + CONNECTIONS_ALONE
+    assert (broker.refused, "0 under way" in repr(publisher)) == (["frozen-1"], True)
