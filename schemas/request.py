@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -33,6 +34,9 @@ _BLANK: Final = r"\x20" + "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u30
 """The characters themselves: validators in Go and PHP know no `\\u`, those in Ruby no `\\xa0`."""
 NAME_PATTERN: Final = rf"^[^{_CONTROL}{_BLANK}]([^{_CONTROL}]*[^{_CONTROL}{_BLANK}])?$"
 """The service may trim or replace the others, and the task would not be recognised by its name."""
+
+_NAMES_READ: Final = 64
+"""Of a refused body, where an identity is looked for under names of another style."""
 
 REPEATED: Final = "is given more than once"
 MARKED: Final = "must not contain a marker (#rq- and 16 hex digits): it would claim the task of another request"
@@ -265,4 +269,4 @@ def _value(content: object, name: str, without: Sequence[str]) -> object:
     if name in content:
         return content[name]
     plain = spelled(name)
-    return next((content[key] for key in content if len(key) < 2 * len(name) and spelled(key) == plain), None)
+    return next((content[key] for key in islice(content, _NAMES_READ) if spelled(key) == plain), None)

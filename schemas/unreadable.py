@@ -14,8 +14,8 @@ from .violations import NAME_CHARACTERS, BrokenRule
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Some programs write it before text in UTF-8."""
 
-_LIMIT: Final = 1 << 18
-"""Bytes that are unpacked at most: a small body can hold gigabytes."""
+_LIMIT: Final = 1 << 16
+"""Bytes that are unpacked at most: no valid request has more, but a small body can hold gigabytes."""
 
 _COMPRESSED: Final = {
     b"\x1f\x8b": "gzip",
@@ -36,8 +36,9 @@ _AMQP_SECTIONS: Final = (b"\0\x53\x75", b"\0\x53\x76", b"\0\x53\x77")
 _AMQP_LENGTH_BYTES: Final = {0xA0: 1, 0xA1: 1, 0xB0: 4, 0xB1: 4}
 """Binary and string values of AMQP 1.0 (1.6.19 and 1.6.20): the bytes of their length, by type code."""
 _LEVELS: Final = 2
-"""Of a request: the parser needs the more stack, the deeper a body is."""
-_BASE64: Final = re.compile(rb"[A-Za-z0-9+/_\-\s]{16,}={0,2}\s*")
+"""Of a request: reading and writing need the more stack, the deeper a body is."""
+_BRACKETS: Final = 100
+"""A body with fewer is not deep."""
 _BRACKET: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 """A bracket, or a text, whose brackets are none."""
 _HALF: Final = re.compile("[\ud800-\udfff]")
@@ -61,13 +62,13 @@ def identify(body: bytes, content_encoding: str, reason: str) -> tuple[list[Brok
         return _in_form("is an AMQP 1.0 value: send JSON in UTF-8 as one data section", _read(body, _amqp_value))
     if encoding is not None:
         return _in_form(f"is text in {encoding}: send JSON in UTF-8", content)
-    for is_possible, message, unwrap in (
-        (BYTE_ORDER_MARK in body, "has a byte order mark that is not at its beginning", _unmarked),
-        (_BASE64.fullmatch(body), "is in base64: send the JSON itself, in UTF-8", _base64),
+    for unwrap, message in (
+        (_unmarked, "has a byte order mark that is not at its beginning"),
+        (_base64, "is in base64: send the JSON itself, in UTF-8"),
     ):
-        if is_possible and (content := _read(body, unwrap)) is not None:
+        if (content := _read(body, unwrap)) is not None:
             return _in_form(message, content)
-    content = _read(body, _ascii)
+    content = None if body.isascii() else _read(body, _ascii)
     return [("body", f"is not JSON in UTF-8: {reason}"), *_halved(content, NOT_UTF8)], content
 
 
@@ -92,17 +93,16 @@ def _halved(content: object, message: str, path: str = "") -> list[BrokenRule]:
 def _read(body: bytes, unwrap: Callable[[bytes], bytes]) -> Any:
     """The JSON in what `unwrap` finds in `body`; json reads UTF-8, UTF-16 and UTF-32, and halves of surrogate pairs."""
     try:
-        text = unwrap(body)
-        try:
-            return json.loads(text, parse_int=float)  # integers have no limit in JSON, but one in Python
-        except RecursionError:
-            return json.loads(_shallow(text), parse_int=float)
+        # Integers have no limit in JSON, but one in Python.
+        return json.loads(_shallow(unwrap(body)), parse_int=float)
     except (ValueError, IndexError, zlib.error):
         return None
 
 
 def _shallow(text: bytes) -> bytes:
-    """The text with null for all that is more than _LEVELS deep; empty if its brackets are no pairs."""
+    """The text, if it may be deep with null for all that is more than _LEVELS deep; empty if brackets are no pairs."""
+    if text.count(b"{") + text.count(b"[") <= _BRACKETS:
+        return text
     kept, depth, end = list[bytes](), 0, 0
     for bracket in _BRACKET.finditer(text):
         if bracket[0] in (b"{", b"["):
@@ -124,7 +124,8 @@ def _unpacked(body: bytes) -> bytes:
 
 
 def _unmarked(body: bytes) -> bytes:
-    return body.replace(BYTE_ORDER_MARK, b"")
+    """The body without byte order marks; empty if it has none."""
+    return body.replace(BYTE_ORDER_MARK, b"") if BYTE_ORDER_MARK in body else b""
 
 
 def _amqp_value(body: bytes) -> bytes:

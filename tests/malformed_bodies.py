@@ -164,6 +164,7 @@ NO_OBJECT: Final[dict[str, bytes]] = {
     "a comment": b'{"project_id": "a" /* ours */}',
     "a number with a zero in front": b'{"project_id": 01}',
     "lists 20,000 deep": b"[" * 20_000 + b"]" * 20_000,
+    "64,000 blanks and no JSON": b" " * 64_000 + b"!",
     "brackets without an end": b"[" * 60_000,
     "too much of nothing": b" " * (MAX_BYTES + 1),
     "a list that is too large": b"[" + b"0," * MAX_BYTES + b"0]",

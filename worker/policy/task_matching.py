@@ -7,8 +7,10 @@ Tasks"). So every row is judged here: by marker and name, else by name, networks
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 from unicodedata import normalize
 
@@ -26,15 +28,17 @@ MIN_CUT_DESCRIPTION_BYTES: Final = 61
 """What a cut at 64 bytes keeps if the character there is dropped. A shorter beginning may be anybody's."""
 MARKER_KEPT: Final = "kept"
 MARKER_REMEDY: Final = "let senders use shorter descriptions; tasks that look alike can end requests as unresolved"
-_REPLACEMENTS: Final = "?\ufffd.\u2026 "
+_CUT_SIGNS: Final = "?\ufffd.\u2026 "
 """What stands for a character that was cut in the middle, or for all that was cut off."""
 _CUT_ENTITY: Final = re.compile(r"&[#\w;]{0,12}$")
 """An escaped character that may have been cut in the middle, where its number may mean another one."""
 _FOUR_BYTES: Final = re.compile("[\U00010000-\U0010ffff]")
 _LOST: Final = re.compile("[?\ufffd\U00010000-\U0010ffff]+")
 """Characters of four bytes, and what databases that keep three at most put in their place."""
-_STOP: Final = re.compile("[\x00\U00010000-\U0010ffff]")
-"""Characters at which some databases end a text."""
+_NO_LETTERS: Final = re.compile("[\\W_\U00010000-\U0010ffff]+")
+"""All but letters and digits, and those that may have been lost."""
+_UNKEPT: Final = re.compile("[\x00\U00010000-\U0010ffff]")
+"""Characters at which some databases truncate a text, for they cannot keep them."""
 _ANY_ZONE: Final = 14 * 3600.0
 """A time without an offset may be local time anywhere."""
 _FORMATS: Final = ("%Y/%m/%d %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y%m%d%H%M")
@@ -70,7 +74,7 @@ def row(migration: MigrationRequest, row: TaskRow, since: float) -> Match:
         return Match.YES if has_our_name else Match.ASK
     if marker is not None:
         return Match.NO
-    is_possible = _has_digits(migration, row.description) or _may_be_cut(migration, row, row.description)
+    is_possible = _has_marker_digits(migration, row.description) or _may_be_cut(migration, row, row.description)
     return Match.ASK if is_possible else Match.NO
 
 
@@ -107,13 +111,13 @@ def detail(
 
 def _unmarked(migration: MigrationRequest, row: TaskRow, description: str, since: float, *, may_be_ours: bool) -> Match:
     """Judge a task of our networks whose description has no marker: it may be ours without its end."""
-    if _has_digits(migration, description):
+    if _has_marker_digits(migration, description):
         return Match.UNSURE
     if not _may_be_cut(migration, row, description):
         return Match.NO
     is_older = _is_older(row, since)
     if not _is_long(description):
-        is_anybodys = is_older and not _is_ended(_sent_description(migration), description)
+        is_anybodys = is_older and not _is_truncated(_sent_description(migration), description)
         return Match.NO if is_anybodys else Match.UNSURE
     # Nothing but a create of ours makes it ours: two requests may differ in their markers only. The whole text without
     # a marker was probably not cut: the same task made by somebody else.
@@ -167,25 +171,25 @@ def _is_equal(sent: str, shown: str | None) -> bool:
 
 
 def _is_equal_or_cut(sent: str, shown: str | None) -> bool:
-    if shown is None or _is_equal(sent, shown) or _is_ended(sent, shown):
+    if shown is None or _is_equal(sent, shown):
         return shown is not None
     return len(shown.strip()) >= MIN_CUT_NAME_CHARACTERS and normal(sent).startswith(normal(shown))
 
 
-def _is_ended(sent: str, shown: str) -> bool:
-    """Whether a database ended the text at one of the characters at which some do."""
-    kept = _STOP.split(sent, maxsplit=1)[0]
+def _is_truncated(sent: str, shown: str) -> bool:
+    """Whether a database truncated the text at a character that it cannot keep."""
+    kept = _UNKEPT.split(sent, maxsplit=1)[0]
     return kept != sent and normal(kept) == normal(shown)
 
 
 def _is_alike(sent: str, shown: str | None) -> bool:
     """Whether a name may be another form of ours. That is no proof, but a reason to ask."""
-    return shown is not None and (_letters(sent) == _letters(shown) or _is_ended(sent, shown))
+    return shown is not None and (_letters(sent) == _letters(shown) or _is_truncated(sent, shown))
 
 
+@lru_cache(maxsize=64)  # ours is compared with every row of a list
 def _letters(name: str) -> str:
-    text = _FOUR_BYTES.sub("", normalize("NFKD", normal(name)))
-    return "".join(filter(str.isalnum, text))
+    return _NO_LETTERS.sub("", normalize("NFKD", normal(name)).casefold())
 
 
 def _may_be_cut(migration: MigrationRequest, row: TaskRow, description: str) -> bool:
@@ -193,17 +197,17 @@ def _may_be_cut(migration: MigrationRequest, row: TaskRow, description: str) -> 
     if not _is_equal(migration.task.name, row.task_name):
         return False
     sent, shown = _compared(_sent_description(migration), _without_end(description))
-    shown = shown.rstrip(_REPLACEMENTS)
+    shown = shown.rstrip(_CUT_SIGNS)
     return sent != shown and sent.startswith(shown)
 
 
-def _has_digits(migration: MigrationRequest, description: str) -> bool:
+def _has_marker_digits(migration: MigrationRequest, description: str) -> bool:
     """Whether the digits of our marker are there: the service may have changed `#rq-`, or a sender quotes them."""
     return (migration.marker or "")[-16:] in description.lower()
 
 
 def _without_end(description: str) -> str:
-    return _CUT_ENTITY.sub("", description.rstrip(_REPLACEMENTS))
+    return _CUT_ENTITY.sub("", description.rstrip(_CUT_SIGNS))
 
 
 def _is_long(description: str) -> bool:
@@ -240,15 +244,11 @@ def latest(text: str | None) -> float | None:
 
 
 def _moment(text: str) -> datetime | None:
-    try:
+    with suppress(ValueError):
         return datetime.fromisoformat(text)
-    except ValueError:
-        pass
     for form in _FORMATS:
-        try:
+        with suppress(ValueError):
             return datetime.strptime(text, form)  # noqa: DTZ007 - the zone is not said, which `latest` allows for
-        except ValueError:
-            continue
     return None
 
 

@@ -38,7 +38,8 @@ class HeaderTable(dict[str, Any]):
     def entries(self) -> dict[str, bytes]:
         """Name, type and value of each header, as they came; of a name that came twice, both."""
         found: dict[str, bytes] = {}
-        with suppress(ValueError):  # of a last one that is cut short: pamqp writes what it read of it
+        # A last one may be cut short, or too deep for what is left of the stack: pamqp writes of it what it can.
+        with suppress(ValueError, RecursionError):
             for name, entry, _ in _entries(self.raw):
                 found[name] = found.get(name, b"") + entry
         return found

@@ -1,5 +1,7 @@
 """Recognising a request's task among others, in every form in which the service may show its texts."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -365,6 +367,15 @@ def test_a_short_text_that_is_cut_at_an_emoji_or_nul_is_not_created_again(text: 
     assert judged(sent, description=text[: len(shown) // 2 + 1], created_at=OLD) is Match.NO
     assert judged(sent, description=shown, networks="other") is Match.NO
     assert judged(sent, description=shown + "x") is Match.NO
+
+
+@pytest.mark.parametrize("text", ["&#" + "9" * 5000 + ";", "&" + "amp;" * 50_000, "&" * 100_000, "&#x" + "f" * 100_000])
+def test_no_text_of_the_service_does_harm(text: str) -> None:
+    """Numbers that are too long to be read, and texts that were escaped without end, are texts like others."""
+    started = time.process_time()
+    assert judged(MARKED, task_name=text, description=text) is Match.NO
+    assert judged(MARKED, task_name=text, description=f"{text} {MARKER}") is Match.YES
+    assert time.process_time() - started < 1.0  # ten times what it takes; by the square it would be minutes
 
 
 @given(st.text(min_size=65, max_size=120), st.integers(64, 400))

@@ -16,6 +16,7 @@ from pamqp.header import ContentHeader
 from schemas.envelope import Envelope
 from tests.malformed_messages import RAW_PROPERTIES
 from worker.rabbit import lenient_codec
+from worker.rabbit.publishing import copy_properties
 
 lenient_codec.install()
 
@@ -74,6 +75,26 @@ def test_a_name_that_is_no_utf8_leaves_the_others_readable() -> None:
     assert headers == {"\udcff\udcfe": "a", "x-round": 5}
     envelope = Envelope.read(headers, redelivered=False, now=100.0)
     assert (envelope.round, envelope.last_sent_at) == (5, None)
+
+
+def test_a_header_that_is_too_deep_for_the_rest_of_the_stack_is_left_out_of_a_copy() -> None:
+    """It was read where more of the stack was left."""
+
+    def deeper(levels: int, headers: dict[str, Any]) -> Basic.Properties:
+        if levels:
+            return deeper(levels - 1, headers)
+        return copy_properties(Basic.Properties(headers=headers), headers)
+
+    outcomes = set()
+    for depth in range(300, 500):
+        entry = b"V"
+        for _ in range(depth):
+            entry = b"A" + struct.pack(">I", len(entry)) + entry
+        entries = b"\x01k" + entry
+        _, headers = decode.METHODS["table"](struct.pack(">I", len(entries)) + entries)
+        assert isinstance(headers, dict)
+        outcomes.add(bool(deeper(50, headers).headers))
+    assert outcomes == {True, False}
 
 
 def test_a_header_that_holds_an_unreadable_table_leaves_the_others_alone() -> None:

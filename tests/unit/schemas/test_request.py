@@ -252,11 +252,32 @@ def test_an_object_of_any_depth_is_answered(deep: str) -> None:
     assert "recursion limit exceeded" in error.violations[0].message
 
 
-def test_quotes_without_an_end_cost_no_more_than_their_length() -> None:
-    """Behind a depth that no parser reads: a sender must not hold the worker up."""
+def test_a_depth_at_which_the_stack_ends_is_answered() -> None:
+    """Reading what is found needs another part of the stack than finding it."""
+    for depth in range(150, 1000):
+        deep = '{"a":' * depth + "1" + "}" * depth
+        error = refusal(TEXT.replace('"5e37b3be-950a-48e1-b498-65b63d336481"', deep).encode())
+        assert (error.is_addressed, error.sender) == (True, WHOLE), depth
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":' * 2_000 + b'\\"' * 20_000,
+        b" " * 64_000 + b"!",
+        b"A" * 20 + b"\n" * 64_000 + b"=!",
+        b"[" * 64_000,
+        b"\xff" * 64_000,
+        gzip.compress(b"[" * 1_000_000),
+        b"{" + b",".join(b'"%d": 1' % number for number in range(6_000)) + b"}",
+        b"{" + b",".join(b'"%d": "\\ud83d"' % number for number in range(4_000)) + b"}",
+    ],
+)
+def test_no_body_costs_more_than_its_length(body: bytes) -> None:
+    """A sender must not hold the worker up, which reads nothing else meanwhile."""
     started = time.process_time()
-    assert not refusal(b'{"a":' * 2_000 + b'\\"' * 20_000).is_addressed
-    assert time.process_time() - started < 2.0  # ten times what it takes; by the square it would be minutes
+    refusal(body, 1 << 16)
+    assert time.process_time() - started < 0.5  # ten times what it takes; by the square it would be minutes
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import BinaryIO, Final, TextIO
 
 from schemas.request import Request, Task
+from schemas.unreadable import BYTE_ORDER_MARK
 from worker.cli.submit import Format
 
 TASK_FIELDS: Final = tuple(Task.model_fields)
@@ -16,8 +17,6 @@ COLUMNS: Final = (*(field for field in Request.model_fields if field != "task"),
 """The columns that a CSV file can have, in any order."""
 DELIMITERS: Final = ",;\t"
 """Between the cells of a CSV file: where the comma is the decimal sign, spreadsheets write semicolons."""
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""Some programs write a byte order mark at the start of a UTF-8 file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def _json_lines(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
     number, is_first = 0, True
     while text := stream.readline(max_bytes + 2):
         number += 1
-        content = text.removeprefix(_BYTE_ORDER_MARK if number == 1 else b"").strip()
+        content = text.removeprefix(BYTE_ORDER_MARK if number == 1 else b"").strip()
         if is_first and content.startswith(b"["):
             yield from _json_array(b"\n" * (number - 1) + text + stream.read())
             return
@@ -69,7 +68,7 @@ def _json_lines(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
 
 def _json(stream: BinaryIO, max_bytes: int) -> Iterator[InputLine]:
     text = stream.read(max_bytes + 1)
-    content = text.removeprefix(_BYTE_ORDER_MARK).strip()
+    content = text.removeprefix(BYTE_ORDER_MARK).strip()
     if content.startswith(b"["):
         yield from _json_array(text + stream.read())
     else:
