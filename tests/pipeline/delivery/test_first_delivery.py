@@ -32,6 +32,17 @@ from worker.policy.outcome import Unavailable
 from worker.policy.retry_policy import RetryPolicy
 
 
+def slow_down(delivery: FakeDelivery, bench: Bench, seconds: float) -> None:
+    """Let the question before each call, whether the delivery is still ours, take so long."""
+    is_still_ours = delivery.is_still_ours
+
+    async def slowly() -> bool:
+        bench.now += seconds
+        return await is_still_ours()
+
+    delivery.is_still_ours = slowly  # type: ignore[method-assign]
+
+
 async def test_valid_request_is_created_reported_and_acknowledged() -> None:
     """One create, one event as the contract has it, then the acknowledgement."""
     bench = Bench()
@@ -211,13 +222,7 @@ async def test_more_is_looked_through_only_when_a_create_may_have_been_sent() ->
 async def test_after_two_lookups_that_were_too_old_for_their_create_the_request_waits_at_no_cost() -> None:
     """The absence of a task is believed for five seconds; each look-up is older when its create could be sent."""
     bench, delivery = Bench(RetryPolicy()), FakeDelivery()
-    is_still_ours = delivery.is_still_ours
-
-    async def slowly() -> bool:
-        bench.now += 3.0
-        return await is_still_ours()
-
-    delivery.is_still_ours = slowly  # type: ignore[method-assign]
+    slow_down(delivery, bench, 3.0)
     await bench.deliver(delivery)
     assert (bench.dcs.calls, bench.observer.outcomes) == (["find", "find"], [("retried", "look")])
     assert bench.publisher.published[0].headers["x-round"] == 0
@@ -359,13 +364,7 @@ async def test_request_that_expires_while_waiting_is_not_sent() -> None:
     """`not_after` is checked again when the call could start."""
     bench = Bench()
     delivery = FakeDelivery(request(not_after="2027-01-15T08:00:01Z"))
-    is_ours = delivery.is_still_ours
-
-    async def slow_is_firm() -> bool:
-        bench.now += 2
-        return await is_ours()
-
-    delivery.is_still_ours = slow_is_firm  # type: ignore[method-assign]
+    slow_down(delivery, bench, 2.0)
     await bench.deliver(delivery)
     assert bench.dcs.calls == []
     assert bench.publisher.events[0]["reason"] == "expired"
