@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TextIO
+from urllib.parse import urlsplit
 
 import typer
 
@@ -232,3 +233,20 @@ def align(lines: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> st
 def format_table(titles: Sequence[str], lines: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> str:
     """A plain-text table; the columns named in `right` are aligned to the right."""
     return align((titles, *lines), right=[titles.index(title) for title in right])
+
+
+def validated_management_url(management: str | None, broker_scheme: str) -> str | None:
+    """The URL without a slash at the end. It gets the broker's password, so it must be encrypted if the broker is."""
+    if management is None:
+        return None
+    schemes = ("https",) if broker_scheme == "amqps" else ("https", "http")
+    try:
+        parts = urlsplit(management)
+        is_usable = parts.scheme in schemes and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        starts = " or ".join(f"{scheme}://" for scheme in schemes)
+        message = f"must be a URL that starts with {starts}, without user and password"
+        raise typer.BadParameter(message, param_hint="--management")
+    return management.rstrip("/")

@@ -15,6 +15,7 @@ from worker.cli.common import (
     load_configuration,
     print_json,
     run_and_exit,
+    validated_management_url,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ def topology(
     settings = load_configuration().settings
 
     from worker.bootstrap import components
-    from worker.cli.doctor.command import validated_management_url
 
     plan = components.topology(settings)
     if action == "apply":

@@ -4,11 +4,10 @@ import logging
 import re
 import sys
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
-from worker.cli.common import Json, Management, run_interruptible
+from worker.cli.common import Json, Management, run_interruptible, validated_management_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,23 +52,6 @@ def doctor(
     management = validated_management_url(management, loaded.settings.amqp_url[0].scheme)
     options = DoctorOptions(project, region, has_credentials, management)
     raise typer.Exit(run_interruptible(_run(loaded, options, checks, as_json=as_json)))
-
-
-def validated_management_url(management: str | None, broker_scheme: str) -> str | None:
-    """The URL without a slash at the end. It gets the broker's password, so it must be encrypted if the broker is."""
-    if management is None:
-        return None
-    schemes = ("https",) if broker_scheme == "amqps" else ("https", "http")
-    try:
-        parts = urlsplit(management)
-        is_usable = parts.scheme in schemes and parts.hostname and parts.port != 0 and "@" not in parts.netloc
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        starts = " or ".join(f"{scheme}://" for scheme in schemes)
-        message = f"must be a URL that starts with {starts}, without user and password"
-        raise typer.BadParameter(message, param_hint="--management")
-    return management.rstrip("/")
 
 
 async def _run(loaded: "Configuration", options: "DoctorOptions", checks: "Sequence[Check]", *, as_json: bool) -> int:
