@@ -146,10 +146,9 @@ class RedisClaims:
             found = await self._take(lease, now, envelope, replaced.ending)
         if isinstance(found, records.Unreadable):  # another one, put there in between
             return ClaimedElsewhere(lease.migration.fingerprint)
-        if isinstance(found, records.Doubted) and isinstance(replaced, records.Outdated):
-            found = Granted(is_first=False, last_sent_at=found.last_sent_at)
         if isinstance(found, records.Doubted):
-            self._observer.claims_record_doubted(*lease.migration.key)
+            if not isinstance(replaced, records.Outdated):  # which was readable
+                self._observer.claims_record_doubted(*lease.migration.key)
             found = Granted(is_first=False, last_sent_at=found.last_sent_at)
         if isinstance(found, Granted):
             self._leases.granted(lease, asked_at)
@@ -184,33 +183,33 @@ class RedisClaims:
         A conflict is no ending of the request that the id belongs to: it deletes the claim.
         """
         if ending.fingerprint != migration.fingerprint:
-            lease = self._leases.get(migration)
-            token = lease.token if lease is not None else b""
-            await self._report(migration, ScriptCall(scripts.FORGET, (scripts.record_key(migration), token, b"-1")))
+            forget = (scripts.record_key(migration), self._token(migration), b"-1")
+            await self._report(migration, ScriptCall(scripts.FORGET, forget))
             return ending
         record = records.encode_ending(ending)
         if len(record) > scripts.RECORD_LIMIT:
             await self.release(migration, None)
             return ending
         succeeded = b"1" if ending.succeeded else b"0"
-        lease = self._leases.get(migration)
-        token = lease.token if lease is not None else b""
-        arguments = (migration.fingerprint.encode(), record, succeeded, b"%d" % ending.replays, _KEEP, token)
-        answer = await self._report(
-            migration, ScriptCall(scripts.CONCLUDE, (scripts.record_key(migration), *arguments))
-        )
+        numbers = (succeeded, b"%d" % ending.replays, _KEEP, self._token(migration))
+        arguments = (scripts.record_key(migration), migration.fingerprint.encode(), record, *numbers)
+        answer = await self._report(migration, ScriptCall(scripts.CONCLUDE, arguments))
         return records.read_ending(answer.reply, migration, time.time()) or ending
 
     async def release(
         self, migration: MigrationRequest, last_sent_at: float | None, last_error: LastError | None = None
     ) -> None:
         """Give the claim up, and say when a create may last have been in flight, and its conflict."""
-        lease = self._leases.get(migration)
-        token = lease.token if lease is not None else b""
+        token = self._token(migration)
         sent = b"" if last_sent_at is None else b"%r" % last_sent_at
         conflict = last_error.text().encode() if last_error is not None and last_error.is_conflict else b""
         arguments = (scripts.record_key(migration), token, migration.fingerprint.encode(), sent, _KEEP, conflict)
         await self._report(migration, ScriptCall(scripts.RELEASE, arguments))
+
+    def _token(self, migration: MigrationRequest) -> bytes:
+        """The token of the claim on the request; empty if there is none."""
+        lease = self._leases.get(migration)
+        return lease.token if lease is not None else b""
 
     async def _report(self, migration: MigrationRequest, command: ScriptCall) -> RedisAnswer:
         if (lease := self._leases.get(migration)) is not None:
